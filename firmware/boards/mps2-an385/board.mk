@@ -1,0 +1,5 @@
+DESCRIPTION = Cortex-M3 (and Cortex-M0 code with CORE=cortex-m0)
+MACHINE     = mps2-an385
+CORES       = cortex-m3 cortex-m0
+FPU_FLAGS   = -mfloat-abi=soft
+SYSTICK_MHZ = 25
