@@ -1,0 +1,182 @@
+"""What a backend is: a table of kernels, each with the constraints under which it can run.
+
+A constraint is a predicate whose docstring is both its documentation and the text of the error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mcu_export.errors import UnsupportedLayerError
+from mcu_export.graph import shape_text
+from mcu_export.ops.base import Array, Op, Params, Shape
+from mcu_export.program import Const, Define, Function, Value
+from mcu_export.quantgraph import QuantNode
+from mcu_export.schemes.formats import Format
+
+
+@dataclass(frozen=True, eq=False)
+class LayerContext:
+    """A quantized layer with all that a kernel needs to know about it.
+
+    Attributes:
+        layer: the quantized layer.
+        model: C name of the model.
+        identifier: C identifier of the layer, without the model's name.
+        shapes: shapes of the inputs.
+        formats: formats of the inputs.
+        limits: smallest and largest integer that each input really takes.
+        inputs: C expressions of the inputs; ``output`` that of the output.
+    """
+
+    layer: QuantNode
+    model: str
+    identifier: str
+    shapes: tuple[Shape, ...]
+    formats: tuple[Format, ...]
+    limits: tuple[tuple[int, int], ...]
+    inputs: tuple[str, ...]
+    output: str
+
+    @property
+    def op(self) -> Any:
+        """The op with its attributes."""
+        return self.layer.node.op
+
+    @property
+    def arithmetic(self) -> Any:
+        """The integer arithmetic of the layer."""
+        return self.layer.arithmetic
+
+    @property
+    def params(self) -> Params:
+        """Integer constants."""
+        return self.layer.params
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the output."""
+        return self.layer.node.shape
+
+    @property
+    def ctype(self) -> str:
+        """C type of an element of the output."""
+        return f"{self.layer.format.dtype}_t"
+
+    def name(self, suffix: str) -> str:
+        """C identifier of a constant of this layer: ``kws_conv_1_weights``."""
+        return f"{self.model}_{self.identifier}_{suffix}"
+
+    def macro(self, suffix: str) -> str:
+        """Macro of this layer: ``KWS_CONV_1_OUT_SHIFT``."""
+        return f"{self.model}_{self.identifier}_{suffix}".upper()
+
+    def const(self, role: str, values: Array, axes: str) -> Const:
+        """Constant ``role`` of this layer, laid out as ``axes`` says (``out, h, w, in``)."""
+        fmt = self.layer.param_formats[role]
+        comment = f"{role}, {shape_text(values.shape)} ({axes}), {fmt.text()}"
+        return Const(self.name(role), f"{fmt.dtype}_t", values.ravel(), comment)
+
+    def scratch(self, elements: int, ctype: str) -> Value:
+        """Scratch memory of this layer."""
+        return Value("", f"{self.identifier}_scratch", ctype, elements)
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """How a layer is done in C: one call, and what it needs.
+
+    ``source`` is the template and the frozen dataclass that make the function; the function of a
+    library has none. An empty ``function`` says that nothing has to be done.
+    """
+
+    function: str
+    arguments: tuple[str, ...] = ()
+    source: tuple[str, Any] | None = None
+    defines: tuple[Define, ...] = ()
+    consts: tuple[Const, ...] = ()
+    scratch: Value | None = None
+    in_place: bool = False
+    status: str = ""
+
+
+Constraint = Callable[[LayerContext], bool]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One row of a backend's table."""
+
+    name: str
+    op: type[Op]
+    schemes: frozenset[str]
+    lower: Callable[[LayerContext], Call]
+    constraints: tuple[Constraint, ...] = ()
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A set of kernels; for a layer the first row whose constraints all hold wins.
+
+    ``includes`` are headers that the generated C includes.
+    """
+
+    name: str
+    about: str
+    kernels: tuple[Kernel, ...]
+    includes: tuple[str, ...] = ()
+    schemes: tuple[str, ...] = field(default=("q7", "q15"))
+
+
+def choose_kernel(
+    backend: Backend, scheme: str, context: LayerContext, others: Sequence[Backend]
+) -> Kernel:
+    """The first kernel of the backend that can run the layer.
+
+    Raises:
+        UnsupportedLayerError: none can; lists each with its reason and names backends that can.
+    """
+    reasons = []
+    for kernel in backend.kernels:
+        if kernel.op is not type(context.op) or scheme not in kernel.schemes:
+            continue
+        failed = [_reason(c) for c in kernel.constraints if not c(context)]
+        if not failed:
+            return kernel
+        reasons.append(f"{kernel.name}: {'; '.join(failed)}")
+    able = [other.name for other in others if other is not backend and _can(other, scheme, context)]
+    raise UnsupportedLayerError(
+        f"backend {backend.name} has no kernel for {context.op.kind} in {scheme}"
+        + "".join(f"\n         {reason}" for reason in reasons),
+        where=f"layer {context.layer.name!r}",
+        fix=f"use --backend {' or '.join(able)}" if able else "see `mcu-export list ops`",
+    )
+
+
+def _reason(constraint: Constraint) -> str:
+    return (constraint.__doc__ or constraint.__name__).strip().rstrip(".")
+
+
+def _can(backend: Backend, scheme: str, context: LayerContext) -> bool:
+    return any(
+        kernel.op is type(context.op)
+        and scheme in kernel.schemes
+        and all(constraint(context) for constraint in kernel.constraints)
+        for kernel in backend.kernels
+    )
+
+
+def function_of(
+    context: LayerContext, call: Call, known: Mapping[Any, Function]
+) -> Function | None:
+    """The function that the call needs: an equal one that is known, or a new one."""
+    if call.source is None:
+        return None
+    template, kernel = call.source
+    if kernel in known:
+        return known[kernel]
+    same_kind = sum(function.template == template for function in known.values())
+    name = f"{context.model}_{call.function}_{same_kind + 1}"
+    return Function(context.model, name, template, kernel)

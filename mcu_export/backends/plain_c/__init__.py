@@ -1,0 +1,12 @@
+"""plain-c: the project's own C99, made for each layer's sizes."""
+
+from __future__ import annotations
+
+from mcu_export.backends.base import Backend
+from mcu_export.backends.plain_c.table import KERNELS
+
+PLAIN_C = Backend(
+    name="plain-c",
+    about="the project's own C99, made for each layer; no library needed",
+    kernels=KERNELS,
+)

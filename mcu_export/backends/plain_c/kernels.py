@@ -1,0 +1,161 @@
+"""The kernels of plain-c: frozen dataclasses that a template turns into a C function each.
+
+A dataclass holds every number that the template prints, so that templates compute nothing and
+equal layers share one function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mcu_export.backends.base import LayerContext
+from mcu_export.ops.base import Shape
+
+
+@dataclass(frozen=True)
+class Window:
+    """Geometry of a sliding window."""
+
+    in_height: int
+    in_width: int
+    in_channels: int
+    out_height: int
+    out_width: int
+    out_channels: int
+    kernel_height: int
+    kernel_width: int
+    stride_y: int
+    stride_x: int
+    dilation_y: int
+    dilation_x: int
+    pad_top: int
+    pad_left: int
+    padded: bool
+
+    @property
+    def text(self) -> str:
+        """What a reader wants to know, for a comment."""
+        strides = f"stride {self.stride_y}x{self.stride_x}"
+        return (
+            f"{self.in_height}x{self.in_width}x{self.in_channels} -> "
+            f"{self.out_height}x{self.out_width}x{self.out_channels}, "
+            f"window {self.kernel_height}x{self.kernel_width}, {strides}"
+        )
+
+
+def window_of(context: LayerContext, kernel: tuple[int, int]) -> Window:
+    """The geometry of a conv, depthwise or pooling layer."""
+    (shape,), out, op = context.shapes, context.shape, context.op
+    dilation = getattr(op, "dilation", (1, 1))
+    padding = op.padding
+    return Window(
+        in_height=shape[0],
+        in_width=shape[1],
+        in_channels=shape[2],
+        out_height=out[0],
+        out_width=out[1],
+        out_channels=out[2],
+        kernel_height=kernel[0],
+        kernel_width=kernel[1],
+        stride_y=op.strides[0],
+        stride_x=op.strides[1],
+        dilation_y=dilation[0],
+        dilation_x=dilation[1],
+        pad_top=padding.top,
+        pad_left=padding.left,
+        padded=padding.text() != "0,0,0,0",
+    )
+
+
+@dataclass(frozen=True)
+class AccumulateKernel:
+    """Conv, depthwise or dense: C types, geometry, saturation limits."""
+
+    ctype: str
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class WindowKernel(AccumulateKernel):
+    """Conv and depthwise."""
+
+    window: Window
+    multiplier: int = 1
+
+
+@dataclass(frozen=True)
+class DenseKernel(AccumulateKernel):
+    """Dense over ``rows`` rows."""
+
+    rows: int
+    in_size: int
+    out_size: int
+
+
+@dataclass(frozen=True)
+class PoolKernel:
+    """Max or average pooling."""
+
+    ctype: str
+    window: Window
+    low: int
+    high: int
+    clamped: bool
+    numerator: int = 1
+    divisor: int = 1
+
+
+@dataclass(frozen=True)
+class AddKernel:
+    """Element-wise addition; ``first`` and ``second`` are C expressions of the shifted inputs."""
+
+    ctype: str
+    elements: int
+    first: str
+    second: str
+    rounding: int
+    out_shift: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class ClampKernel:
+    """An activation that stands alone."""
+
+    ctype: str
+    elements: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class PadKernel:
+    """Zeros around an image; sizes in elements."""
+
+    ctype: str
+    rows: int
+    row_elements: int
+    top_elements: int
+    bottom_elements: int
+    left_elements: int
+    right_elements: int
+
+
+@dataclass(frozen=True)
+class SoftmaxKernel:
+    """Softmax over ``row`` elements, ``rows`` times; the tables are arguments."""
+
+    ctype: str
+    rows: int
+    row: int
+    table_size: int
+    fine_size: int
+    frac_bits: int
+    high: int
+
+
+def image_elements(shape: Shape) -> int:
+    """Elements of one row of an image (H, W, C)."""
+    return shape[1] * shape[2]

@@ -1,0 +1,240 @@
+"""The table of plain-c: one function per op makes its kernel, one row names it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mcu_export.backends.base import Call, Kernel, LayerContext
+from mcu_export.backends.plain_c.kernels import (
+    AddKernel,
+    ClampKernel,
+    DenseKernel,
+    PadKernel,
+    PoolKernel,
+    SoftmaxKernel,
+    WindowKernel,
+    image_elements,
+    window_of,
+)
+from mcu_export.ops import (
+    Add,
+    AveragePool2D,
+    Clamp,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    MaxPool2D,
+    Pad,
+    Reshape,
+    Softmax,
+    elements,
+)
+from mcu_export.program import Const, Define
+
+POWER_OF_TWO = frozenset({"q7", "q15"})
+
+
+def format_defines(context: LayerContext) -> tuple[Define, ...]:
+    """Frac bits and shifts of an accumulating layer, as the weight header shows them."""
+    layer, a = context.layer, context.arithmetic
+    return (
+        Define(context.macro("IN_FRAC_BITS"), context.formats[0].frac_bits, "input"),
+        Define(context.macro("WEIGHT_FRAC_BITS"), layer.param_formats["weights"].frac_bits, ""),
+        Define(context.macro("BIAS_FRAC_BITS"), layer.param_formats["bias"].frac_bits, ""),
+        Define(context.macro("OUT_FRAC_BITS"), layer.format.frac_bits, "output"),
+        Define(context.macro("BIAS_SHIFT"), a.bias_shift, "left, of the bias"),
+        Define(context.macro("OUT_SHIFT"), a.out_shift, "right, of the accumulator"),
+    )
+
+
+def accumulate_consts(context: LayerContext, axes: str) -> tuple[Const, Const]:
+    """Weights and bias in the order of the graph."""
+    return (
+        context.const("weights", context.params["weights"], axes),
+        context.const("bias", context.params["bias"], "out"),
+    )
+
+
+def _accumulate_call(
+    context: LayerContext, function: str, template: str, kernel: object, axes: str
+) -> Call:
+    return Call(
+        function,
+        arguments=(
+            context.inputs[0],
+            context.name("weights"),
+            context.name("bias"),
+            context.macro("BIAS_SHIFT"),
+            context.macro("OUT_SHIFT"),
+            context.output,
+        ),
+        source=(template, kernel),
+        defines=format_defines(context),
+        consts=accumulate_consts(context, axes),
+    )
+
+
+def _conv2d(context: LayerContext) -> Call:
+    a, weights = context.arithmetic, context.params["weights"]
+    window = window_of(context, (weights.shape[1], weights.shape[2]))
+    kernel = WindowKernel(context.ctype, a.low, a.high, window)
+    return _accumulate_call(context, "conv2d", "plain_c/conv2d.c.j2", kernel, "out, h, w, in")
+
+
+def _depthwise(context: LayerContext) -> Call:
+    a, weights = context.arithmetic, context.params["weights"]
+    window = window_of(context, (weights.shape[0], weights.shape[1]))
+    multiplier = weights.shape[2] // context.shapes[0][2]
+    kernel = WindowKernel(context.ctype, a.low, a.high, window, multiplier)
+    return _accumulate_call(
+        context, "depthwise_conv2d", "plain_c/depthwise_conv2d.c.j2", kernel, "h, w, out"
+    )
+
+
+def _dense(context: LayerContext) -> Call:
+    a, weights = context.arithmetic, context.params["weights"]
+    rows = elements(context.shape) // weights.shape[0]
+    kernel = DenseKernel(
+        context.ctype, a.low, a.high, rows, in_size=weights.shape[1], out_size=weights.shape[0]
+    )
+    return _accumulate_call(context, "dense", "plain_c/dense.c.j2", kernel, "out, in")
+
+
+def _pool_call(context: LayerContext, function: str, kernel: PoolKernel) -> Call:
+    return Call(
+        function,
+        arguments=(context.inputs[0], context.output),
+        source=(f"plain_c/{function}.c.j2", kernel),
+    )
+
+
+def _is_clamped(context: LayerContext) -> bool:
+    """Whether the limits of the output cut off values that the input can take."""
+    low, high = context.limits[0]
+    return bool(context.arithmetic.low > low or context.arithmetic.high < high)
+
+
+def _max_pool(context: LayerContext) -> Call:
+    a = context.arithmetic
+    window = window_of(context, context.op.kernel)
+    kernel = PoolKernel(context.ctype, window, a.low, a.high, _is_clamped(context))
+    return _pool_call(context, "max_pool2d", kernel)
+
+
+def _average_pool(context: LayerContext) -> Call:
+    a = context.arithmetic
+    window = window_of(context, context.op.kernel)
+    kernel = PoolKernel(
+        context.ctype,
+        window,
+        a.low,
+        a.high,
+        clamped=True,
+        numerator=1 << max(a.shift, 0),
+        divisor=1 << max(-a.shift, 0),
+    )
+    return _pool_call(context, "average_pool2d", kernel)
+
+
+def _shifted(variable: str, shift: int) -> str:
+    """``variable * 2**shift`` in C; a left shift of a negative number is undefined, so times."""
+    if shift == 0:
+        return variable
+    if shift > 0:
+        return f"{variable} * {1 << shift}"
+    return f"(({variable} + {1 << (-shift - 1)}) >> {-shift})"
+
+
+def _add(context: LayerContext) -> Call:
+    a = context.arithmetic
+    kernel = AddKernel(
+        context.ctype,
+        elements(context.shape),
+        _shifted("first[i]", a.shifts[0]),
+        _shifted("second[i]", a.shifts[1]),
+        rounding=(1 << a.out_shift) >> 1,
+        out_shift=a.out_shift,
+        low=a.low,
+        high=a.high,
+    )
+    return Call(
+        "add",
+        arguments=(*context.inputs, context.output),
+        source=("plain_c/add.c.j2", kernel),
+        in_place=True,
+    )
+
+
+def _clamp(context: LayerContext) -> Call:
+    a = context.arithmetic
+    kernel = ClampKernel(context.ctype, elements(context.shape), a.low, a.high)
+    return Call(
+        "clamp",
+        arguments=(context.inputs[0], context.output),
+        source=("plain_c/clamp.c.j2", kernel),
+        in_place=True,
+    )
+
+
+def _pad(context: LayerContext) -> Call:
+    (shape,), out, padding = context.shapes, context.shape, context.op.padding
+    kernel = PadKernel(
+        context.ctype,
+        rows=shape[0],
+        row_elements=image_elements(shape),
+        top_elements=padding.top * image_elements(out),
+        bottom_elements=padding.bottom * image_elements(out),
+        left_elements=padding.left * shape[2],
+        right_elements=padding.right * shape[2],
+    )
+    return Call(
+        "pad",
+        arguments=(context.inputs[0], context.output),
+        source=("plain_c/pad.c.j2", kernel),
+    )
+
+
+def _reshape(context: LayerContext) -> Call:
+    return Call("")
+
+
+def _softmax(context: LayerContext) -> Call:
+    a = context.arithmetic
+    row = context.shape[-1]
+    kernel = SoftmaxKernel(
+        context.ctype,
+        rows=elements(context.shape) // row,
+        row=row,
+        table_size=len(a.table),
+        fine_size=len(a.fine),
+        frac_bits=a.frac_bits,
+        high=a.high,
+    )
+    table = Const(
+        context.name("exp"), "uint16_t", np.array(a.table), "round(2^15 * exp(-i * step)), Q1.15"
+    )
+    consts = [table]
+    if a.fine:
+        fine = "round(2^15 * exp(-i * step / 256)), Q1.15"
+        consts.append(Const(context.name("exp_fine"), "uint16_t", np.array(a.fine), fine))
+    return Call(
+        "softmax",
+        arguments=(context.inputs[0], *(const.name for const in consts), context.output),
+        source=("plain_c/softmax.c.j2", kernel),
+        consts=tuple(consts),
+        in_place=True,
+    )
+
+
+KERNELS = (
+    Kernel("plain-c conv2d", Conv2D, POWER_OF_TWO, _conv2d),
+    Kernel("plain-c depthwise_conv2d", DepthwiseConv2D, POWER_OF_TWO, _depthwise),
+    Kernel("plain-c dense", Dense, POWER_OF_TWO, _dense),
+    Kernel("plain-c max_pool2d", MaxPool2D, POWER_OF_TWO, _max_pool),
+    Kernel("plain-c average_pool2d", AveragePool2D, POWER_OF_TWO, _average_pool),
+    Kernel("plain-c add", Add, POWER_OF_TWO, _add),
+    Kernel("plain-c clamp", Clamp, POWER_OF_TWO, _clamp),
+    Kernel("plain-c pad", Pad, POWER_OF_TWO, _pad),
+    Kernel("no code: same memory", Reshape, POWER_OF_TWO, _reshape),
+    Kernel("plain-c softmax", Softmax, POWER_OF_TWO, _softmax),
+)

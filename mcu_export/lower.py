@@ -1,0 +1,180 @@
+"""Stage 5: the quantized network becomes a list of C calls.
+
+For every layer the backend's table gives the kernel; the kernel says what it is called with, which
+constants it needs in which order, and how much scratch memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mcu_export.backends import BACKENDS
+from mcu_export.backends.base import Backend, Call, LayerContext, choose_kernel, function_of
+from mcu_export.graph import node_macs, shape_text
+from mcu_export.names import comment_text, identifiers
+from mcu_export.ops import elements
+from mcu_export.program import Define, Function, Port, Program, Step, Value
+from mcu_export.quantgraph import QuantGraph, QuantNode
+
+
+def lower(quant: QuantGraph, backend: Backend, name: str, labels: Sequence[str] = ()) -> Program:
+    """The program that runs ``quant`` with the kernels of ``backend``.
+
+    Args:
+        quant: the quantized network.
+        backend: one of :data:`mcu_export.backends.BACKENDS`.
+        name: C name of the model, prefix of all that is generated.
+        labels: one text per element of the first output, or none.
+
+    Raises:
+        UnsupportedLayerError: a layer that no kernel of the backend can run.
+    """
+    return _Lowering(quant, backend, name).program(tuple(labels))
+
+
+class _Lowering:
+    """The tables that grow while one network is lowered, layer by layer."""
+
+    def __init__(self, quant: QuantGraph, backend: Backend, name: str) -> None:
+        self.quant, self.backend, self.model = quant, backend, name
+        self.shapes = quant.graph.shapes()
+        self.formats = quant.formats()
+        self.identifiers = identifiers(self.shapes)
+        self.limits = {n: (f.lowest, f.highest) for n, f in quant.input_formats.items()}
+        inputs = {tensor.name for tensor in quant.graph.inputs}
+        self.values = {
+            value: Value(
+                value,
+                f"{self.identifiers[value]}_{'in' if value in inputs else 'out'}",
+                f"{self.formats[value].dtype}_t",
+                elements(shape),
+            )
+            for value, shape in self.shapes.items()
+        }
+        self.aliases: dict[str, str] = {}
+        self.functions: dict[Any, Function] = {}
+        self.steps: list[Step] = []
+
+    def program(self, labels: tuple[str, ...]) -> Program:
+        """Lower every layer and put the program together."""
+        for layer in self.quant.nodes:
+            self._layer(layer)
+        graph = self.quant.graph
+        return Program(
+            name=self.model,
+            scheme=self.quant.scheme,
+            backend=self.backend.name,
+            includes=self.backend.includes,
+            functions=tuple(self.functions.values()),
+            steps=tuple(self.steps),
+            values=self.values,
+            aliases=self.aliases,
+            inputs=tuple(self._port(t.name, "input", len(graph.inputs) == 1) for t in graph.inputs),
+            outputs=tuple(
+                self._port(value, "output", len(graph.outputs) == 1) for value in graph.outputs
+            ),
+            labels=labels,
+        )
+
+    def _context(self, layer: QuantNode) -> LayerContext:
+        inputs = layer.node.inputs
+        return LayerContext(
+            layer=layer,
+            model=self.model,
+            identifier=self.identifiers[layer.name],
+            shapes=tuple(self.shapes[i] for i in inputs),
+            formats=tuple(self.formats[i] for i in inputs),
+            limits=tuple(self.limits[i] for i in inputs),
+            inputs=tuple(self._variable(i) for i in inputs),
+            output=self.values[layer.name].variable,
+        )
+
+    def _variable(self, value: str) -> str:
+        return self.values[self._home(value)].variable
+
+    def _home(self, value: str) -> str:
+        while value in self.aliases:
+            value = self.aliases[value]
+        return value
+
+    def _layer(self, layer: QuantNode) -> None:
+        context = self._context(layer)
+        self.limits[layer.name] = (layer.arithmetic.low, layer.arithmetic.high)
+        kernel = choose_kernel(self.backend, self.quant.scheme, context, tuple(BACKENDS.values()))
+        call = kernel.lower(context)
+        if not call.function:
+            self.aliases[layer.name] = self._home(layer.node.inputs[0])
+            return
+        function = function_of(context, call, self.functions)
+        if function:
+            self.functions[function.kernel] = function
+        self.steps.append(self._step(context, kernel.name, call, function))
+
+    def _step(
+        self, context: LayerContext, kernel: str, call: Call, function: Function | None
+    ) -> Step:
+        layer = context.layer
+        return Step(
+            layer=layer.name,
+            op=context.op.kind,
+            kernel=kernel,
+            comment=comment_text(describe(context)),
+            function=function.name if function else call.function,
+            arguments=call.arguments,
+            defines=call.defines,
+            consts=call.consts,
+            reads=tuple(self._home(i) for i in layer.node.inputs),
+            writes=layer.name,
+            in_place=call.in_place,
+            scratch=call.scratch,
+            status=call.status,
+            facts=self._facts(context),
+        )
+
+    def _facts(self, context: LayerContext) -> dict[str, Any]:
+        """What the manifest says of the layer."""
+        layer, a = context.layer, context.arithmetic
+        facts: dict[str, Any] = {
+            "macs": node_macs(layer.node, self.shapes),
+            "shape": list(context.shape),
+            "inputs": list(layer.node.inputs),
+            "input_frac_bits": [f.frac_bits for f in context.formats],
+            "output_frac_bits": layer.format.frac_bits,
+        }
+        for role, fmt in layer.param_formats.items():
+            facts[f"{role}_frac_bits"] = fmt.frac_bits
+        for shift in ("bias_shift", "out_shift", "shift", "shifts"):
+            if hasattr(a, shift):
+                facts[shift] = getattr(a, shift)
+        facts["accumulator_bound"] = getattr(a, "bound", None)
+        return facts
+
+    def _port(self, value: str, role: str, only: bool) -> Port:
+        identifier = role if only else f"{role}_{self.identifiers[value]}"
+        macro = f"{self.model}_{identifier}".upper()
+        fmt, shape = self.formats[value], self.shapes[value]
+        return Port(
+            role=role,
+            value=comment_text(value),
+            identifier=f"{self.model}_{identifier}",
+            ctype=f"{fmt.dtype}_t",
+            elements=elements(shape),
+            shape=" x ".join(str(size) for size in shape),
+            format=f"{fmt.text()}: real value = integer * 2^{-fmt.frac_bits}",
+            defines=(
+                Define(f"{macro}_SIZE", elements(shape), "elements"),
+                Define(f"{macro}_FRAC_BITS", fmt.frac_bits, ""),
+            ),
+        )
+
+
+def describe(context: LayerContext) -> str:
+    """One line on a layer: op, shapes, attributes, Q formats."""
+    layer = context.layer
+    shapes = " + ".join(shape_text(shape) for shape in context.shapes)
+    formats = [f.text() for f in (*context.formats, *layer.param_formats.values())]
+    return (
+        f"{layer.name}: {context.op.text()}, {shapes} -> {shape_text(context.shape)}, "
+        f"{' * '.join(formats[:2])} -> {layer.format.text()}"
+    )

@@ -1,0 +1,69 @@
+"""What a layer is, on any target: attributes, shape inference, float arithmetic, MACs.
+
+``OPS`` maps each kind to its class; a new layer type is one class here.
+"""
+
+from __future__ import annotations
+
+from mcu_export.ops.base import (
+    NO_PADDING,
+    RELU,
+    RELU6,
+    UNLIMITED,
+    Array,
+    Limits,
+    Op,
+    Padding,
+    Params,
+    Shape,
+    elements,
+)
+from mcu_export.ops.conv2d import Conv2D
+from mcu_export.ops.dense import Dense
+from mcu_export.ops.depthwise_conv2d import DepthwiseConv2D
+from mcu_export.ops.elementwise import Add, BatchNorm, Clamp, Softmax
+from mcu_export.ops.layout import Pad, Reshape
+from mcu_export.ops.pool import AveragePool2D, MaxPool2D
+
+OPS: dict[str, type[Op]] = {
+    op.kind: op
+    for op in (
+        Conv2D,
+        DepthwiseConv2D,
+        Dense,
+        MaxPool2D,
+        AveragePool2D,
+        Add,
+        Clamp,
+        BatchNorm,
+        Softmax,
+        Reshape,
+        Pad,
+    )
+}
+
+__all__ = [
+    "NO_PADDING",
+    "OPS",
+    "RELU",
+    "RELU6",
+    "UNLIMITED",
+    "Add",
+    "Array",
+    "AveragePool2D",
+    "BatchNorm",
+    "Clamp",
+    "Conv2D",
+    "Dense",
+    "DepthwiseConv2D",
+    "Limits",
+    "MaxPool2D",
+    "Op",
+    "Pad",
+    "Padding",
+    "Params",
+    "Reshape",
+    "Shape",
+    "Softmax",
+    "elements",
+]

@@ -1,0 +1,192 @@
+"""The lowered program: all that a template may see.
+
+Everything is a finished text or number; templates loop and print. ``Program`` comes from
+:mod:`mcu_export.lower`, ``Layout`` (where each value lies in the arena) from
+:mod:`mcu_export.plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mcu_export.ops.base import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Const:
+    """A constant array of the weight header.
+
+    Attributes:
+        name: C identifier.
+        ctype: C type of an element.
+        values: the integers, flat, in the order in memory.
+        comment: role, shape with axis names, Q format.
+    """
+
+    name: str
+    ctype: str
+    values: Array
+    comment: str
+
+    @property
+    def bytes(self) -> int:
+        """Size in flash."""
+        return int(self.values.size) * ctype_bytes(self.ctype)
+
+
+@dataclass(frozen=True)
+class Define:
+    """A ``#define`` of the weight header."""
+
+    name: str
+    value: int
+    comment: str
+
+
+@dataclass(frozen=True)
+class Function:
+    """A C function that a template makes from one frozen dataclass (``kernel``).
+
+    Two layers of the same shape have equal kernels and share one function. ``model`` is the prefix
+    of the helpers that it calls.
+    """
+
+    model: str
+    name: str
+    template: str
+    kernel: Any
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor in the arena.
+
+    Attributes:
+        name: name of the graph's value.
+        variable: C identifier of the pointer to it.
+        ctype: C type of an element.
+        elements: number of elements.
+    """
+
+    name: str
+    variable: str
+    ctype: str
+    elements: int
+
+    @property
+    def bytes(self) -> int:
+        """Size in RAM."""
+        return self.elements * ctype_bytes(self.ctype)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One layer in C.
+
+    Attributes:
+        layer: name of the layer in the graph, as it is.
+        op: kind of the op.
+        kernel: which kernel does it, as the manifest names it.
+        comment: op, shapes, attributes, Q formats.
+        function: C function to call.
+        arguments: C expressions, in order.
+        defines, consts: what the weight header has for this layer.
+        reads: names of the values read; ``writes``: the value written.
+        in_place: the output may lie on the first input.
+        scratch: C variable and bytes of scratch memory, or none.
+        status: the function returns a status that must be checked.
+        facts: numbers for the manifest: shifts, formats, MACs, bound.
+    """
+
+    layer: str
+    op: str
+    kernel: str
+    comment: str
+    function: str
+    arguments: tuple[str, ...]
+    defines: tuple[Define, ...]
+    consts: tuple[Const, ...]
+    reads: tuple[str, ...]
+    writes: str
+    in_place: bool
+    scratch: Value | None
+    status: str
+    facts: Mapping[str, Any]
+
+    @property
+    def weight_bytes(self) -> int:
+        """Flash for the constants of this layer."""
+        return sum(const.bytes for const in self.consts)
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or an output of the network, as the public header shows it."""
+
+    role: str
+    value: str
+    identifier: str
+    ctype: str
+    elements: int
+    shape: str
+    format: str
+    defines: tuple[Define, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A network in C, before memory is planned.
+
+    ``aliases`` maps a value that is only another name (a reshape) to the value it stands for.
+    """
+
+    name: str
+    scheme: str
+    backend: str
+    includes: tuple[str, ...]
+    functions: tuple[Function, ...]
+    steps: tuple[Step, ...]
+    values: Mapping[str, Value]
+    aliases: Mapping[str, str]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything lies in the arena.
+
+    Attributes:
+        offsets: byte offset of each value, by its name.
+        scratch_offsets: byte offset of the scratch memory of a step, by its layer.
+        arena_bytes: size of the arena, scratch included.
+        scratch_bytes: largest scratch of a step.
+        lower_bound: bytes that are live at once at the worst step: no plan can need less.
+        lifetimes: for each buffer the values in it, first and last step, offset and bytes.
+    """
+
+    offsets: Mapping[str, int]
+    scratch_offsets: Mapping[str, int]
+    arena_bytes: int
+    scratch_bytes: int
+    lower_bound: int
+    lifetimes: tuple[Lifetime, ...]
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """A piece of the arena and when it is used; steps are counted from 0, -1 is before the run."""
+
+    values: tuple[str, ...]
+    first: int
+    last: int
+    bytes: int
+    offset: int
+
+
+def ctype_bytes(ctype: str) -> int:
+    """Size of one of the C integer types that we use: ``int16_t`` has 2."""
+    return int("".join(ch for ch in ctype if ch.isdigit())) // 8

@@ -1,0 +1,133 @@
+"""Stage 4: float network and observed ranges become integers, formats and shifts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from mcu_export.calibrate import Observed, Ranges
+from mcu_export.errors import UnsupportedLayerError
+from mcu_export.graph import Graph, Node
+from mcu_export.ops.base import Array
+from mcu_export.quantgraph import QuantGraph, QuantNode
+from mcu_export.schemes.formats import PowerOfTwo
+from mcu_export.schemes.power_of_two import MAKERS, Value, frac_bits_for
+
+SCHEMES = {"q7": 8, "q15": 16}
+# Frac bits above those of min-max that the least-squares search tries: each saturates more of
+# the tail and halves the step.
+EXTRA_FRAC_BITS = 6
+
+ChooseActivation = Callable[[Observed, int], int]
+ChooseWeights = Callable[[Array, int], int]
+
+
+def minmax_activation(seen: Observed, bits: int) -> int:
+    """Frac bits with which no observed value saturates."""
+    return frac_bits_for(seen.largest, bits)
+
+
+def mse_activation(seen: Observed, bits: int) -> int:
+    """Frac bits with the least squared error over the observed histogram.
+
+    Inside the range the error is the uniform rounding error ``step**2 / 12``, outside it is the
+    distance to the limit; zeros have none.
+    """
+    first = minmax_activation(seen, bits)
+    centers = seen.centers()
+    errors = []
+    for frac_bits in range(first, first + EXTRA_FRAC_BITS + 1):
+        fmt = PowerOfTwo(bits, frac_bits)
+        step = 2.0**-frac_bits
+        beyond = np.maximum(centers - fmt.highest * step, 0) + np.maximum(
+            fmt.lowest * step - centers, 0
+        )
+        cost = np.where(beyond > 0, beyond**2, step**2 / 12)
+        errors.append(float((seen.counts * cost).sum()))
+    return first + int(np.argmin(errors))
+
+
+def minmax_weights(weights: Array, bits: int) -> int:
+    """Frac bits with which no weight saturates."""
+    return frac_bits_for(float(np.max(np.abs(weights), initial=0.0)), bits)
+
+
+def mse_weights(weights: Array, bits: int) -> int:
+    """Frac bits with the least squared error of the weights."""
+    first = minmax_weights(weights, bits)
+    errors = []
+    for frac_bits in range(first, first + EXTRA_FRAC_BITS + 1):
+        fmt = PowerOfTwo(bits, frac_bits)
+        errors.append(float(np.square(fmt.dequantize(fmt.quantize(weights)) - weights).sum()))
+    return first + int(np.argmin(errors))
+
+
+# --calibration: how frac bits follow from activations and from constants.
+CALIBRATIONS: dict[str, tuple[ChooseActivation, ChooseWeights]] = {
+    "mse": (mse_activation, mse_weights),
+    "minmax": (minmax_activation, minmax_weights),
+}
+
+
+def choose_formats(
+    graph: Graph, ranges: Ranges, scheme: str, calibration: str
+) -> tuple[dict[str, PowerOfTwo], dict[str, dict[str, PowerOfTwo]]]:
+    """Wanted format of every value, and of every constant of every node."""
+    bits = SCHEMES[scheme]
+    for_activation, for_weights = CALIBRATIONS[calibration]
+    activations = {
+        name: PowerOfTwo(bits, for_activation(seen, bits)) for name, seen in ranges.items()
+    }
+    params = {
+        node.name: {
+            key: PowerOfTwo(bits, for_weights(np.asarray(array, np.float64), bits))
+            for key, array in node.params.items()
+        }
+        for node in graph.nodes
+    }
+    return activations, params
+
+
+def quantize(
+    graph: Graph,
+    scheme: str,
+    activations: Mapping[str, PowerOfTwo],
+    params: Mapping[str, Mapping[str, PowerOfTwo]],
+) -> QuantGraph:
+    """Integers, final formats and shifts, in topological order.
+
+    Args:
+        graph: the float network after the passes.
+        scheme: ``q7`` or ``q15``.
+        activations: wanted format of each value; a layer may have to give frac bits away.
+        params: wanted format of each constant of each node.
+
+    Raises:
+        UnsupportedLayerError: an op that the scheme has no arithmetic for.
+    """
+    known: dict[str, Value] = {}
+    for tensor in graph.inputs:
+        fmt = activations[tensor.name]
+        known[tensor.name] = Value(fmt, fmt.lowest, fmt.highest)
+    nodes = []
+    for node in graph.nodes:
+        inputs = [known[name] for name in node.inputs]
+        made = _make(node, inputs, activations[node.name], params[node.name])
+        known[node.name] = Value(made.format, made.arithmetic.low, made.arithmetic.high)
+        nodes.append(made)
+    formats = {tensor.name: activations[tensor.name] for tensor in graph.inputs}
+    return QuantGraph(graph, scheme, formats, tuple(nodes))
+
+
+def _make(
+    node: Node, inputs: list[Value], wanted: PowerOfTwo, params: Mapping[str, PowerOfTwo]
+) -> QuantNode:
+    maker = MAKERS.get(type(node.op))
+    if maker is None:
+        raise UnsupportedLayerError(
+            f"the power-of-two schemes have no integer arithmetic for {node.op.kind}",
+            where=f"layer {node.name!r}",
+            fix="see `mcu-export list ops` for what they run",
+        )
+    return maker(node, inputs, wanted, params)

@@ -1,0 +1,333 @@
+"""The dataclasses that templates see, made from a program, its layout and golden data.
+
+Here is all the text work of rendering: rows of numbers, wrapped calls, escaped names. A template
+prints fields and loops, nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcu_export.names import comment_text, string_literal
+from mcu_export.ops.base import Array
+from mcu_export.program import Const, Define, Layout, Port, Program, Step, ctype_bytes
+from mcu_export.version import ABI, __version__
+
+LINE = 96
+
+
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """Integers of the reference: what goes in, what every value is for each sample."""
+
+    inputs: Mapping[str, Array]
+    values: Mapping[str, Array]
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are."""
+        return len(next(iter(self.inputs.values())))
+
+
+@dataclass(frozen=True)
+class ArrayView:
+    """A constant array."""
+
+    name: str
+    ctype: str
+    count: int
+    rows: str
+    comment: str
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """A layer, in the header of weights and in the run function."""
+
+    index: int
+    comment: str
+    call: str
+    output: str
+    output_bytes: int
+    defines: tuple[Define, ...]
+    consts: tuple[ArrayView, ...]
+
+
+@dataclass(frozen=True)
+class PortView:
+    """An input or output, with its place in the arena."""
+
+    role: str
+    value: str
+    identifier: str
+    ctype: str
+    elements: int
+    shape: str
+    format: str
+    defines: tuple[Define, ...]
+    offset: int
+
+
+@dataclass(frozen=True)
+class MemoryRow:
+    """A pointer into the arena."""
+
+    ctype: str
+    variable: str
+    offset: int
+    comment: str
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """All of a model: for the public header, the weight header and the C file."""
+
+    name: str
+    upper: str
+    title: str
+    version: str
+    abi: int
+    export_id: str
+    weight_bytes: int
+    ram_bytes: int
+    arena_bytes: int
+    macs: int
+    includes: tuple[str, ...]
+    labels: tuple[str, ...]
+    inputs: tuple[PortView, ...]
+    outputs: tuple[PortView, ...]
+    layers: tuple[LayerView, ...]
+    memory_header: str
+    memory: tuple[MemoryRow, ...]
+    functions: tuple[str, ...]
+
+    @property
+    def ports(self) -> tuple[PortView, ...]:
+        """Inputs, then outputs."""
+        return self.inputs + self.outputs
+
+
+@dataclass(frozen=True)
+class GoldenRow:
+    """A port or layer in the table of the test header."""
+
+    literal: str
+    identifier: str
+    op: str
+    golden: str
+    bytes: int
+    element_bytes: int
+
+
+@dataclass(frozen=True)
+class TestView:
+    """The test header."""
+
+    name: str
+    upper: str
+    title: str
+    version: str
+    abi: int
+    export_id: str
+    sample_count: int
+    arrays: tuple[ArrayView, ...]
+    inputs: tuple[GoldenRow, ...]
+    outputs: tuple[GoldenRow, ...]
+    layers: tuple[GoldenRow, ...]
+    labels_expression: str
+    label_count: int
+    weight_bytes: int
+    macs: int
+
+    @property
+    def ports(self) -> tuple[GoldenRow, ...]:
+        """Inputs, then outputs."""
+        return self.inputs + self.outputs
+
+
+def array_rows(values: Array) -> str:
+    """The integers in aligned columns, at most ``LINE`` characters a line, without a last newline."""
+    flat = [str(v) for v in np.asarray(values).ravel().tolist()]
+    width = max((len(text) for text in flat), default=1)
+    per_line = max(1, (LINE - 4) // (width + 2))
+    lines = []
+    for start in range(0, len(flat), per_line):
+        row = flat[start : start + per_line]
+        lines.append("    " + ", ".join(text.rjust(width) for text in row) + ",")
+    return "\n".join(lines)
+
+
+def const_view(const: Const) -> ArrayView:
+    """A constant array, its comment made safe."""
+    return ArrayView(
+        const.name,
+        const.ctype,
+        int(const.values.size),
+        array_rows(const.values),
+        comment_text(const.comment),
+    )
+
+
+def call_text(function: str, arguments: Sequence[str], status: str) -> str:
+    """A C call statement, wrapped; with a status it is checked by the given statement."""
+    head = f"{function}("
+    lines, line = [], head
+    for index, argument in enumerate(arguments):
+        piece = argument + (", " if index < len(arguments) - 1 else "")
+        if len(line) + len(piece) > LINE - 4 and line.strip() != head:
+            lines.append(line.rstrip())
+            line = "        "
+        line += piece
+    lines.append(line + ")")
+    call = "\n".join(lines)
+    return f"{status}({call});" if status else f"{call};"
+
+
+def export_id(program: Program, layout: Layout) -> str:
+    """A number that changes whenever the generated code does, as C sees it: ``0x1234abcdU``."""
+    digest = hashlib.sha256(f"{ABI} {program.name} {program.scheme} {program.backend}".encode())
+    for function in program.functions:
+        digest.update(repr(function).encode())
+    for step in program.steps:
+        digest.update(repr((step.function, step.arguments, step.defines, step.comment)).encode())
+        for const in step.consts:
+            digest.update(const.name.encode() + np.ascontiguousarray(const.values).tobytes())
+    digest.update(repr((program.inputs, program.outputs, program.labels)).encode())
+    digest.update(repr((layout.lifetimes, sorted(layout.scratch_offsets.items()))).encode())
+    return f"0x{digest.hexdigest()[:8]}U"
+
+
+def model_view(program: Program, layout: Layout, functions: Sequence[str], title: str) -> ModelView:
+    """What the header, the weight header and the C file show."""
+    return ModelView(
+        name=program.name,
+        upper=program.name.upper(),
+        title=comment_text(title),
+        version=__version__,
+        abi=ABI,
+        export_id=export_id(program, layout),
+        weight_bytes=sum(step.weight_bytes for step in program.steps),
+        ram_bytes=layout.arena_bytes,
+        arena_bytes=layout.arena_bytes,
+        macs=sum(step.facts["macs"] for step in program.steps),
+        includes=program.includes,
+        labels=tuple(string_literal(label) for label in program.labels),
+        inputs=tuple(_port_view(port, program, layout) for port in program.inputs),
+        outputs=tuple(_port_view(port, program, layout) for port in program.outputs),
+        layers=tuple(_layer_view(i, step, program) for i, step in enumerate(program.steps)),
+        memory_header=_memory_header(layout),
+        memory=_memory_rows(program, layout),
+        functions=tuple(functions),
+    )
+
+
+def _port_view(port: Port, program: Program, layout: Layout) -> PortView:
+    home = program.aliases.get(port.value, port.value)
+    return PortView(
+        port.role,
+        comment_text(port.value),
+        port.identifier,
+        port.ctype,
+        port.elements,
+        port.shape,
+        port.format,
+        port.defines,
+        layout.offsets[home],
+    )
+
+
+def _layer_view(index: int, step: Step, program: Program) -> LayerView:
+    output = program.values[step.writes]
+    return LayerView(
+        index=index,
+        comment=step.comment,
+        call=call_text(step.function, step.arguments, step.status),
+        output=output.variable,
+        output_bytes=output.bytes,
+        defines=step.defines,
+        consts=tuple(const_view(const) for const in step.consts),
+    )
+
+
+def _memory_header(layout: Layout) -> str:
+    at_bound = layout.arena_bytes == layout.lower_bound
+    bound = "which is the least possible" if at_bound else f"lower bound {layout.lower_bound}"
+    return f"{layout.arena_bytes} bytes, {bound}; steps are counted from 0"
+
+
+def _memory_rows(program: Program, layout: Layout) -> tuple[MemoryRow, ...]:
+    spans = {name: life for life in layout.lifetimes for name in life.values}
+    rows = []
+    for name, value in program.values.items():
+        if name in program.aliases:
+            continue
+        life = spans[name]
+        first = "input" if life.first < 0 else f"step {life.first}"
+        last = "end" if life.last >= len(program.steps) else f"step {life.last}"
+        comment = f"{value.bytes} bytes, {first} to {last}"
+        rows.append(MemoryRow(value.ctype, value.variable, layout.offsets[name], comment))
+    for step in program.steps:
+        if step.scratch:
+            offset = layout.scratch_offsets[step.layer]
+            comment = f"{step.scratch.bytes} bytes of scratch"
+            rows.append(MemoryRow(step.scratch.ctype, step.scratch.variable, offset, comment))
+    return tuple(rows)
+
+
+def test_view(model: ModelView, program: Program, golden: Golden) -> TestView:
+    """What the test header shows."""
+    arrays: list[ArrayView] = []
+
+    def array(suffix: str, ctype: str, values: Array, comment: str) -> str:
+        name = f"{model.name}_test_{suffix}"
+        flat = np.asarray(values).ravel()
+        arrays.append(ArrayView(name, ctype, int(flat.size), array_rows(flat), comment))
+        return name
+
+    def port_row(port: Port, data: Array, value: str) -> GoldenRow:
+        suffix = port.identifier.removeprefix(f"{model.name}_")
+        comment = f"{comment_text(port.role)} of {len(data)} samples, {port.elements} elements each"
+        golden_name = array(suffix, port.ctype, data, comment)
+        size = ctype_bytes(port.ctype)
+        return GoldenRow(
+            string_literal(value), port.identifier, "", golden_name, port.elements * size, size
+        )
+
+    inputs = [port_row(p, golden.inputs[p.value], p.value) for p in program.inputs]
+    outputs = [port_row(p, golden.values[p.value], p.value) for p in program.outputs]
+    layers = []
+    for index, step in enumerate(program.steps):
+        value = program.values[step.writes]
+        comment = f"sample 0 after layer {index}, {comment_text(step.layer)}"
+        name = array(f"layer_{index}", value.ctype, golden.values[step.writes][0], comment)
+        layers.append(
+            GoldenRow(
+                string_literal(step.layer),
+                "",
+                step.op,
+                name,
+                value.bytes,
+                ctype_bytes(value.ctype),
+            )
+        )
+    return TestView(
+        name=model.name,
+        upper=model.upper,
+        title=model.title,
+        version=model.version,
+        abi=model.abi,
+        export_id=model.export_id,
+        sample_count=golden.samples,
+        arrays=tuple(arrays),
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        layers=tuple(layers),
+        labels_expression=f"{model.name}_labels" if model.labels else "NULL",
+        label_count=len(model.labels),
+        weight_bytes=model.weight_bytes,
+        macs=model.macs,
+    )
