@@ -156,7 +156,7 @@ class _Lowering:
         fmt, shape = self.formats[value], self.shapes[value]
         return Port(
             role=role,
-            value=comment_text(value),
+            value=value,
             identifier=f"{self.model}_{identifier}",
             ctype=f"{fmt.dtype}_t",
             elements=elements(shape),

@@ -14,8 +14,7 @@ from mcu_export.errors import UsageError
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 MAX_IDENTIFIER = 48
 
-C_KEYWORDS = frozenset(
-    """
+_WORDS = """
     alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const
     constexpr const_cast continue decltype default delete do double dynamic_cast else enum explicit
     export extern false float for friend goto if inline int long mutable namespace new noexcept not
@@ -23,8 +22,8 @@ C_KEYWORDS = frozenset(
     return short signed sizeof static static_assert static_cast struct switch template this
     thread_local throw true try typedef typeid typename union unsigned using virtual void volatile
     wchar_t while xor xor_eq main linux unix
-    """.split()
-)
+"""
+C_KEYWORDS = frozenset(_WORDS.split())
 
 
 def check_model_name(name: str) -> str:

@@ -30,7 +30,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 -- C, not HTML; names.py makes texts safe
+        autoescape=False,  # C, not HTML; names.py makes texts safe
     )
 
 

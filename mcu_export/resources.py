@@ -1,4 +1,4 @@
-"""Where the templates and the firmware lie: beside the package in a checkout, inside it in a wheel."""
+"""Where templates and firmware lie: beside the package in a checkout, inside it in a wheel."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ class TestView:
 
 
 def array_rows(values: Array) -> str:
-    """The integers in aligned columns, at most ``LINE`` characters a line, without a last newline."""
+    """The integers in aligned columns of at most ``LINE`` characters; no last newline."""
     flat = [str(v) for v in np.asarray(values).ravel().tolist()]
     width = max((len(text) for text in flat), default=1)
     per_line = max(1, (LINE - 4) // (width + 2))

@@ -78,3 +78,4 @@ class ExpSum:
 
 
 Arithmetic = Accumulate | Sum | Average | Keep | ExpSum
+KINDS: tuple[type[Arithmetic], ...] = (Accumulate, Sum, Average, Keep, ExpSum)

@@ -45,9 +45,14 @@ class PowerOfTwo:
         """Real values, float64."""
         return np.ldexp(np.asarray(integers, np.float64), -self.frac_bits)
 
+    def facts(self) -> dict[str, int]:
+        """What the manifest says of a tensor in this format."""
+        return {"bits": self.bits, "frac_bits": self.frac_bits}
+
     def text(self) -> str:
         """``Q4.3``: integer bits without the sign, then frac bits."""
         return f"Q{self.bits - 1 - self.frac_bits}.{self.frac_bits}"
 
 
 Format = PowerOfTwo
+KINDS: tuple[type[Format], ...] = (PowerOfTwo,)

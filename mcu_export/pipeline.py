@@ -1,0 +1,173 @@
+"""The stages of an export in order: load, passes, calibrate, quantize, lower, plan, render."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcu_export.backends import BACKENDS
+from mcu_export.calibrate import calibrate
+from mcu_export.errors import BudgetError, SamplesError, UsageError
+from mcu_export.graph import Graph, check, dump
+from mcu_export.load import load
+from mcu_export.lower import lower
+from mcu_export.names import check_model_name, model_name_from
+from mcu_export.network_file import write_network
+from mcu_export.ops.base import Array
+from mcu_export.passes import run_passes
+from mcu_export.plan import plan
+from mcu_export.program import Layout, Program
+from mcu_export.quantgraph import QuantGraph
+from mcu_export.quantize import CALIBRATIONS, SCHEMES, choose_formats, quantize
+from mcu_export.reference import quantize_inputs, run_reference
+from mcu_export.render import render
+from mcu_export.report.manifest import manifest, manifest_text
+from mcu_export.samples import load_samples, real_values, spread
+from mcu_export.views import Golden
+
+Progress = Callable[[str, int, int], None]
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Progress that nobody sees."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user can choose; every field is an option of ``mcu-export export``."""
+
+    name: str = ""
+    scheme: str = "q7"
+    backend: str = "plain-c"
+    calibration: str = "mse"
+    bn_epsilon: float | None = None
+    labels: tuple[str, ...] = ()
+    test_count: int = 4
+    max_flash: int | None = None
+    max_ram: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Export:
+    """Everything an export made, in its stages; ``files`` is what is written."""
+
+    loaded: Graph
+    graph: Graph
+    quant: QuantGraph
+    program: Program
+    layout: Layout
+    manifest: Mapping[str, Any]
+    files: Mapping[str, bytes]
+    dumps: Mapping[str, str] = field(default_factory=dict)
+
+
+def make_export(
+    model: Path,
+    samples: str,
+    options: Options,
+    test_samples: str = "",
+    progress: Progress = silent,
+) -> Export:
+    """Run all stages; nothing is written.
+
+    Args:
+        model: the model file.
+        samples: calibration samples, ``FILE.npz[:KEY]``.
+        options: what the user chose.
+        test_samples: where the samples of the self-test come from, if not from ``samples``.
+        progress: called with the stage, what is done and the total.
+
+    Raises:
+        McuExportError: with the exit code of what went wrong.
+    """
+    options = _checked(options, model)
+    loaded = check(load(model, bn_epsilon=options.bn_epsilon), "load")
+    passes = tuple(run_passes(loaded))
+    graph = passes[-1][1]
+    if not samples:
+        raise SamplesError(
+            "there are no calibration samples",
+            where="--samples",
+            fix="give about 100 typical inputs: --samples FILE.npz[:KEY]",
+        )
+    inputs = load_samples(samples, graph.inputs)
+    count = len(next(iter(inputs.values())))
+    ranges = calibrate(graph, real_values(inputs), lambda n: progress("calibrate", n, count))
+    formats = choose_formats(graph, ranges, options.scheme, options.calibration)
+    quant = quantize(graph, options.scheme, *formats)
+    program = lower(quant, BACKENDS[options.backend], options.name, options.labels)
+    layout = plan(program)
+    shown = load_samples(test_samples, graph.inputs) if test_samples else inputs
+    golden = golden_of(quant, shown, options.test_count)
+    rendered = render(program, layout, golden, title(model))
+    content = manifest(quant, program, layout, _manifest_options(options), _model_facts(model))
+    _check_budgets(content["memory"], options)
+    files = {name: text.encode() for name, text in rendered.files.items()}
+    files[f"{options.name}_reference.npz"] = write_network(quant, golden.inputs)
+    files[f"{options.name}.json"] = manifest_text(content).encode()
+    dumps = {"0_load": dump(loaded)} | {
+        f"{i}_{name}": dump(after) for i, (name, after) in enumerate(passes, 1)
+    }
+    return Export(loaded, graph, quant, program, layout, content, files, dumps)
+
+
+def _checked(options: Options, model: Path) -> Options:
+    """The options, their values known and the name filled in."""
+    for option, value, known in (
+        ("--scheme", options.scheme, SCHEMES),
+        ("--backend", options.backend, BACKENDS),
+        ("--calibration", options.calibration, CALIBRATIONS),
+    ):
+        if value not in known:
+            raise UsageError(f"{value!r} is unknown", where=option, fix="use " + ", ".join(known))
+    name = options.name or model_name_from(model.name.split(".")[0])
+    return Options(**{**vars(options), "name": check_model_name(name)})
+
+
+def golden_of(quant: QuantGraph, samples: Mapping[str, Array], count: int) -> Golden:
+    """Integers of the self-test: ``count`` samples spread over those given."""
+    chosen = spread(len(next(iter(samples.values()))), max(1, count))
+    integers = quantize_inputs(quant, {name: a[chosen] for name, a in samples.items()})
+    return Golden(integers, run_reference(quant, integers))
+
+
+def title(model: Path) -> str:
+    """How generated files speak of the model."""
+    return model.name
+
+
+def _model_facts(model: Path) -> dict[str, Any]:
+    return {"file": model.name, "sha256": hashlib.sha256(model.read_bytes()).hexdigest()}
+
+
+def _manifest_options(options: Options) -> dict[str, Any]:
+    """The options that change the result."""
+    return {
+        "calibration": options.calibration,
+        "bn_epsilon": options.bn_epsilon,
+        "test_count": options.test_count,
+    }
+
+
+def _check_budgets(memory: Mapping[str, int], options: Options) -> None:
+    for option, limit, need, what in (
+        ("--max-flash", options.max_flash, memory["weights"], "of flash for its constants"),
+        ("--max-ram", options.max_ram, memory["ram"], "of RAM"),
+    ):
+        if limit is not None and need > limit:
+            raise BudgetError(
+                f"the network needs {need} bytes {what}, {limit} are allowed",
+                where=option,
+                fix="allow more, use a smaller network, or 8 bits (--scheme q7)",
+            )
+
+
+def argmax(values: Array) -> Array:
+    """Class of each sample: the first of the largest outputs."""
+    classes: Array = np.argmax(values.reshape(len(values), -1), axis=1)
+    return classes

@@ -1,0 +1,1 @@
+"""What an export says of itself: the manifest, and tables for the terminal."""

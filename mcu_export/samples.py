@@ -1,0 +1,194 @@
+"""Samples from ``.npz`` and ``.npy`` files, shaped for the inputs of a network; never unpickled."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mcu_export.errors import SamplesError
+from mcu_export.graph import Tensor, shape_text
+from mcu_export.ops.base import Array, elements
+
+SPEC = re.compile(r"(?P<path>.*?\.np[yz])(?::(?P<key>[^\[\]]+))?(?P<part>\[[^\[\]]*\])?", re.I)
+SPEC_HELP = "FILE.npz, FILE.npz:KEY or FILE.npz:KEY[:,:,:10]"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What ``--samples`` names: a file, perhaps one of its arrays, perhaps a part of that."""
+
+    path: Path
+    key: str
+    part: tuple[slice, ...]
+    text: str
+
+
+def parse_source(text: str) -> Source:
+    """``FILE.npz``, ``FILE.npz:KEY``, ``FILE.npz:KEY[:,:,:10]``, ``FILE.npy``.
+
+    Raises:
+        SamplesError: it reads otherwise.
+    """
+    match = SPEC.fullmatch(text)
+    if not match:
+        raise SamplesError("these samples are no .npz or .npy file", where=text, fix=SPEC_HELP)
+    part = match["part"] or "[]"
+    return Source(Path(match["path"]), match["key"] or "", _parse_part(part, text), text)
+
+
+def _parse_part(part: str, text: str) -> tuple[slice, ...]:
+    """The slices of ``[:,:,:10]``."""
+    slices = []
+    for piece in filter(None, part[1:-1].replace(" ", "").split(",")):
+        if not re.fullmatch(r"-?\d*:-?\d*(:-?\d*)?", piece):
+            raise SamplesError(f"{piece!r} is not a slice", where=text, fix=SPEC_HELP)
+        slices.append(slice(*(int(number) if number else None for number in piece.split(":"))))
+    return tuple(slices)
+
+
+def read_arrays(source: Source) -> dict[str, Array]:
+    """All numeric arrays of the file by key; a ``.npy`` has the key ``""``.
+
+    Raises:
+        SamplesError: the file cannot be read, or what is asked for is not in it.
+    """
+    try:
+        loaded = np.load(source.path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            arrays = {"": loaded}
+        else:
+            with loaded:
+                keys = [source.key] if source.key else loaded.files
+                missing = [key for key in keys if key not in loaded.files]
+                if missing:
+                    raise SamplesError(
+                        f"there is no array {missing[0]!r}",
+                        where=source.text,
+                        fix="it has " + ", ".join(loaded.files),
+                    )
+                arrays = {key: loaded[key] for key in keys}
+    except OSError as error:
+        why = error.strerror or "not a file that numpy has written"
+        raise SamplesError(f"cannot read the samples: {why}", where=source.text) from error
+    except (ValueError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError) as error:
+        raise SamplesError(
+            "cannot read the samples: damaged, pickled, or not a numpy file",
+            where=source.text,
+            fix="write them with numpy.savez(file, samples=array of numbers)",
+        ) from error
+    try:
+        return {key: array[source.part] for key, array in arrays.items() if array.ndim}
+    except IndexError as error:
+        raise SamplesError(f"the slice does not fit: {error}", where=source.text) from error
+
+
+def load_samples(text: str, inputs: tuple[Tensor, ...]) -> dict[str, Array]:
+    """For each network input an array (samples, *shape), as stored; not empty, finite.
+
+    Arrays are matched by name where a network has several inputs, else by their number of
+    elements.
+
+    Raises:
+        SamplesError: nothing fits, several do, or there are none at all, or NaN among them.
+    """
+    source = parse_source(text)
+    arrays = read_arrays(source)
+    if len(inputs) == 1:
+        chosen = {inputs[0].name: _only_fitting(arrays, inputs[0], source)}
+    else:
+        missing = [tensor.name for tensor in inputs if tensor.name not in arrays]
+        if missing:
+            raise SamplesError(
+                f"the network has {len(inputs)} inputs, and there is no array {missing[0]!r}",
+                where=source.text,
+                fix="name the arrays like the inputs: "
+                + ", ".join(tensor.name for tensor in inputs),
+            )
+        chosen = {tensor.name: arrays[tensor.name] for tensor in inputs}
+    shaped = {t.name: _shaped(chosen[t.name], t, source) for t in inputs}
+    counts = {len(array) for array in shaped.values()}
+    if len(counts) != 1:
+        raise SamplesError("the inputs have different numbers of samples", where=source.text)
+    return shaped
+
+
+def _only_fitting(arrays: Mapping[str, Array], tensor: Tensor, source: Source) -> Array:
+    fitting = [key for key, array in arrays.items() if _fits(array, tensor)]
+    if tensor.name in fitting or len(arrays) == 1:
+        return arrays[tensor.name] if tensor.name in fitting else next(iter(arrays.values()))
+    if len(fitting) == 1:
+        return arrays[fitting[0]]
+    shapes = ", ".join(f"{key} {shape_text(array.shape)}" for key, array in arrays.items())
+    raise SamplesError(
+        f"{'several arrays fit' if fitting else 'no array fits'} the input {tensor.name!r} of "
+        f"shape {shape_text(tensor.shape)}",
+        where=f"{source.text}, which has {shapes or 'no arrays'}",
+        fix="name one, and a part of it if need be: " + SPEC_HELP,
+    )
+
+
+def _fits(array: Array, tensor: Tensor) -> bool:
+    return elements(array.shape[1:]) == elements(tensor.shape) and array.dtype.kind in "fiu"
+
+
+def _shaped(array: Array, tensor: Tensor, source: Source) -> Array:
+    """``array`` in the shape of the input, once its content is seen to be usable."""
+    where = f"{source.text}, input {tensor.name!r}"
+    if array.dtype.kind not in "fiub":
+        raise SamplesError(f"the samples are {array.dtype}, not numbers", where=where)
+    if not _fits(array, tensor):
+        raise SamplesError(
+            f"a sample has the shape {shape_text(array.shape[1:])}, the input takes "
+            f"{shape_text(tensor.shape)}",
+            where=where,
+            fix="the first axis counts samples; a part is taken as in FILE.npz:KEY[:,:,:10]",
+        )
+    if not len(array):
+        raise SamplesError("there are no samples", where=where, fix="give at least one")
+    bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+    if bad.size:
+        raise SamplesError(
+            f"{bad.size} samples hold NaN or infinity, the first is number {bad[0]}",
+            where=where,
+            fix="leave them out",
+        )
+    return array.reshape(len(array), *tensor.shape)
+
+
+def real_values(samples: Mapping[str, Array]) -> dict[str, Array]:
+    """The samples as float32; for calibration integers are real values, too."""
+    return {name: array.astype(np.float32) for name, array in samples.items()}
+
+
+def spread(count: int, wanted: int) -> Array:
+    """Indices of at most ``wanted`` of ``count`` samples, evenly spread, in order."""
+    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))
+
+
+def load_labels(text: str, count: int) -> Array:
+    """``count`` class numbers, int64; one-hot rows are accepted.
+
+    Raises:
+        SamplesError: there are none, several arrays, or another number of them.
+    """
+    source = parse_source(text)
+    arrays = read_arrays(source)
+    fitting = {k: a for k, a in arrays.items() if len(a) == count and a.ndim <= 2}
+    classes = {k: a for k, a in fitting.items() if a.ndim == 1 and a.dtype.kind in "iu"}
+    chosen = classes if len(classes) == 1 else fitting
+    if len(chosen) != 1:
+        shapes = ", ".join(f"{key} {shape_text(array.shape)}" for key, array in arrays.items())
+        raise SamplesError(
+            f"{'several arrays' if chosen else 'no array'} of {count} labels",
+            where=f"{source.text}, which has {shapes or 'no arrays'}",
+            fix="one class number per sample: --labels FILE.npz:KEY",
+        )
+    (labels,) = chosen.values()
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        labels = labels.argmax(axis=1)
+    return labels.reshape(-1).astype(np.int64)

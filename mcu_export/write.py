@@ -1,0 +1,115 @@
+"""Writing an export: every file complete, all files or none, only what changed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcu_export.errors import McuExportError
+
+
+class WriteError(McuExportError):
+    """The output cannot be written; what was there before still is."""
+
+    title = "cannot write"
+
+
+@dataclass(frozen=True)
+class Written:
+    """File names by what happened to them."""
+
+    changed: tuple[str, ...]
+    unchanged: tuple[str, ...]
+
+
+def out_of_date(folder: Path, files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Names of the files that are missing in ``folder`` or differ, in order."""
+    return tuple(name for name, content in files.items() if _read(folder / name) != content)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes], last: str = "") -> Written:
+    """Write what differs; either all of it appears or the folder stays as it was.
+
+    Everything is written beside its target first, and flushed; then it is renamed over it, the
+    file ``last`` at the end. If a rename fails, the earlier ones are undone.
+
+    Raises:
+        WriteError: the folder or a file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        changed = out_of_date(folder, files)
+        order = sorted(changed, key=lambda name: name == last)
+        _replace_all(folder, {name: files[name] for name in order})
+    except OSError as error:
+        raise WriteError(
+            f"{error.strerror or error}",
+            where=str(error.filename or folder),
+            fix="check the path, the permissions and the space; no file was changed",
+        ) from error
+    return Written(changed, tuple(name for name in files if name not in changed))
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _replace_all(folder: Path, files: Mapping[str, bytes]) -> None:
+    staged: dict[Path, Path] = {}
+    undo: list[tuple[Path, bytes | None]] = []
+    token = secrets.token_hex(4)
+    try:
+        for name, content in files.items():
+            temporary = folder / f".{name}.{token}.tmp"
+            staged[folder / name] = temporary
+            _write_flushed(temporary, content)
+        for target, temporary in staged.items():
+            before = _read(target)
+            temporary.replace(target)
+            undo.append((target, before))
+    except BaseException:
+        _undo(undo)
+        raise
+    finally:
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _write_flushed(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _undo(done: list[tuple[Path, bytes | None]]) -> None:
+    for target, before in reversed(done):
+        if before is None:
+            target.unlink(missing_ok=True)
+        else:
+            target.write_bytes(before)
+
+
+def depfile_text(target: str, sources: list[str]) -> bytes:
+    """A make rule that says what ``target`` was made from; a phony rule for each source.
+
+    With the phony rules, a source that is gone leads to a new export, not to an error of make.
+    """
+    escaped = [_escape(source) for source in sources]
+    lines = [f"{_escape(target)}: " + " \\\n  ".join(escaped), ""]
+    lines += [f"{source}:\n" for source in escaped]
+    return "\n".join(lines).encode()
+
+
+def _escape(path: str) -> str:
+    """A path as make reads it."""
+    text = path.replace("$", "$$")
+    for char in " #:":
+        text = text.replace(char, "\\" + char)
+    return text
