@@ -139,6 +139,7 @@ class _Lowering:
             "macs": node_macs(layer.node, self.shapes),
             "shape": list(context.shape),
             "inputs": list(layer.node.inputs),
+            "format": layer.format.text(),
             "input_frac_bits": [f.frac_bits for f in context.formats],
             "output_frac_bits": layer.format.frac_bits,
         }

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mcu_export.backends import BACKENDS
 from mcu_export.calibrate import calibrate
 from mcu_export.errors import BudgetError, SamplesError, UsageError
@@ -165,9 +163,3 @@ def _check_budgets(memory: Mapping[str, int], options: Options) -> None:
                 where=option,
                 fix="allow more, use a smaller network, or 8 bits (--scheme q7)",
             )
-
-
-def argmax(values: Array) -> Array:
-    """Class of each sample: the first of the largest outputs."""
-    classes: Array = np.argmax(values.reshape(len(values), -1), axis=1)
-    return classes

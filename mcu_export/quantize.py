@@ -15,6 +15,10 @@ from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.schemes.power_of_two import MAKERS, Value, frac_bits_for
 
 SCHEMES = {"q7": 8, "q15": 16}
+ABOUT_SCHEMES = {
+    "q7": "8 bits, every scale a power of two",
+    "q15": "16 bits, every scale a power of two",
+}
 # Frac bits above those of min-max that the least-squares search tries: each saturates more of
 # the tail and halves the step.
 EXTRA_FRAC_BITS = 6

@@ -64,11 +64,26 @@ def run_layer(node: QuantNode, inputs: list[Array]) -> Array:
 
 
 def quantize_inputs(quant: QuantGraph, samples: Mapping[str, Array]) -> dict[str, Array]:
-    """Samples as integers of the input formats; integers are taken as quantized already."""
+    """Samples as integers (int64); integers of an input's own type are quantized already.
+
+    Other integers, such as the bytes of an image for a 16-bit input, are real values.
+    """
+    formats = quant.input_formats
     return {
         name: array.astype(np.int64)
-        if np.issubdtype(array.dtype, np.integer)
-        else quant.input_formats[name].quantize(array)
+        if array.dtype == formats[name].dtype
+        else formats[name].quantize(array)
+        for name, array in samples.items()
+    }
+
+
+def dequantize_inputs(quant: QuantGraph, samples: Mapping[str, Array]) -> dict[str, Array]:
+    """Samples as real values (float32); the other way round than :func:`quantize_inputs`."""
+    formats = quant.input_formats
+    return {
+        name: (
+            formats[name].dequantize(array) if array.dtype == formats[name].dtype else array
+        ).astype(np.float32)
         for name, array in samples.items()
     }
 

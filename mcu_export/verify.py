@@ -12,7 +12,8 @@ from mcu_export.errors import InternalError
 from mcu_export.exported import Exported
 from mcu_export.ops.base import Array
 from mcu_export.quantgraph import QuantGraph
-from mcu_export.reference import run_reference
+from mcu_export.reference import quantize_inputs, run_reference
+from mcu_export.samples import load_samples, spread
 
 RANDOM_SAMPLES = 32
 BATCH = 16
@@ -142,3 +143,25 @@ def random_inputs(quant: QuantGraph, count: int = RANDOM_SAMPLES) -> dict[str, A
         )
         for tensor in quant.graph.inputs
     }
+
+
+def choose_inputs(exported: Exported, samples: str, count: int | None) -> dict[str, Array]:
+    """Integers to verify on: those of a samples file, else the self-test's and random ones.
+
+    Args:
+        exported: the export.
+        samples: ``FILE.npz[:KEY]``, or empty.
+        count: at most so many samples, evenly spread.
+
+    Raises:
+        SamplesError: the file cannot be used.
+    """
+    quant = exported.quant
+    if samples:
+        inputs = quantize_inputs(quant, load_samples(samples, quant.graph.inputs))
+    else:
+        drawn = random_inputs(quant)
+        inputs = {name: np.concatenate([exported.samples[name], drawn[name]]) for name in drawn}
+    total = len(next(iter(inputs.values())))
+    chosen = spread(total, count or total)
+    return {name: array[chosen] for name, array in inputs.items()}

@@ -1,0 +1,65 @@
+"""``mcu-export evaluate``: accuracy and agreement, with gates."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from mcu_export.commands.common import FOLDER, common_options, print_json, progress_bar
+
+
+@click.command("evaluate")
+@click.argument("folder", type=FOLDER)
+@click.option("--samples", required=True, metavar="F.npz[:KEY]", help="What to run it on.")
+@click.option("--labels", default="", metavar="F.npz:KEY", help="Class number of each sample.")
+@click.option("--min-accuracy", type=float, help="Fail (code 7) below this share, as .85.")
+@click.option("--max-drop", type=float, help="Fail (code 7) if more points are lost to integers.")
+@click.option("--name", default="", help="Which export, where the folder holds several.")
+@common_options
+def command(
+    folder: Path,
+    samples: str,
+    labels: str,
+    min_accuracy: float | None,
+    max_drop: float | None,
+    name: str,
+    as_json: bool,
+) -> None:
+    """Compare the export in FOLDER with the float network, and with labels.
+
+    Signal to quantization noise (sqnr_db) is that of the first output.
+    """
+    from mcu_export.errors import UsageError, VerificationError  # noqa: PLC0415
+    from mcu_export.evaluate import evaluate  # noqa: PLC0415
+    from mcu_export.exported import open_export  # noqa: PLC0415
+    from mcu_export.samples import load_labels, load_samples  # noqa: PLC0415
+
+    if not labels and (min_accuracy is not None or max_drop is not None):
+        raise UsageError("a gate on accuracy needs labels", where="--labels")
+    exported = open_export(folder, name)
+    inputs = load_samples(samples, exported.quant.graph.inputs)
+    total = len(next(iter(inputs.values())))
+    classes = load_labels(labels, total) if labels else None
+    with progress_bar(as_json) as progress:
+        result = evaluate(exported.quant, inputs, classes, lambda n: progress("evaluate", n, total))
+    if as_json:
+        print_json(asdict(result))
+    else:
+        click.echo(f"{result.samples} samples")
+        if result.accuracy is not None and result.float_accuracy is not None:
+            click.echo(f"accuracy   {result.accuracy:.4f} (float {result.float_accuracy:.4f})")
+        click.echo(f"agreement  {result.agreement:.4f} of the answers are those of float")
+        if result.sqnr_db is not None:
+            click.echo(f"SQNR       {result.sqnr_db:.1f} dB")
+    if min_accuracy is not None and (result.accuracy or 0.0) < min_accuracy:
+        raise VerificationError(
+            f"accuracy {result.accuracy:.4f} is below {min_accuracy}", where="--min-accuracy"
+        )
+    if max_drop is not None and (result.drop or 0.0) > max_drop:
+        raise VerificationError(
+            f"{result.drop:.2f} points of accuracy are lost, {max_drop} are allowed",
+            where="--max-drop",
+            fix="use more or more typical calibration samples, or --scheme q15",
+        )

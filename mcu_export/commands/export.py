@@ -1,0 +1,137 @@
+"""``mcu-export export``: from a model file to C."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mcu_export.commands.common import (
+    FOLDER,
+    common_options,
+    print_json,
+    print_table,
+    progress_bar,
+)
+
+
+@click.command("export")
+@click.argument("model", type=FOLDER)
+@click.option("-o", "--output", "folder", type=FOLDER, required=True, help="Folder to write to.")
+@click.option("--name", default="", help="C name, prefix of all symbols; default: the file's.")
+@click.option(
+    "--samples",
+    default="",
+    metavar="F.npz[:KEY]",
+    help="Calibration samples, first axis samples; a part as in F.npz:mfcc[:,:,:10].",
+)
+@click.option("--scheme", default="q7", show_default=True, help="See `mcu-export list schemes`.")
+@click.option(
+    "--backend", default="plain-c", show_default=True, help="See `mcu-export list backends`."
+)
+@click.option(
+    "--calibration", default="mse", show_default=True, help="How formats follow from samples."
+)
+@click.option("--bn-epsilon", type=float, help="Epsilon of every batch norm, not the file's own.")
+@click.option("--labels", "labels_file", type=FOLDER, help="Text file, one label per line.")
+@click.option("--test-samples", default="", help="Samples of the self-test; default: --samples.")
+@click.option("--test-count", default=4, show_default=True, help="Samples in the self-test.")
+@click.option("--max-flash", type=int, metavar="BYTES", help="Fail if the constants need more.")
+@click.option("--max-ram", type=int, metavar="BYTES", help="Fail if the arena needs more.")
+@click.option("--depfile", type=FOLDER, help="Write what the export depends on, for make.")
+@click.option("--depfile-target", default="", help="Target in the depfile; default: the C file.")
+@click.option("--check", is_flag=True, help="Write nothing; exit code 9 if files would change.")
+@click.option("--dump", "dump_folder", type=FOLDER, help="Write the graph after each stage there.")
+@common_options
+def command(
+    model: Path,
+    folder: Path,
+    samples: str,
+    labels_file: Path | None,
+    test_samples: str,
+    depfile: Path | None,
+    depfile_target: str,
+    check: bool,
+    dump_folder: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Write the C that runs MODEL: weights, kernels, self-test, manifest.
+
+    MODEL is a .keras, .h5 or frozen TensorFlow .pb file. Files are written only if they change,
+    and all of them or none.
+    """
+    from mcu_export.api import Sources, export_files  # noqa: PLC0415 -- numpy and jinja2
+
+    sources = Sources(model, samples, test_samples, labels_file)
+    with progress_bar(as_json) as progress:
+        made, written = export_files(
+            sources,
+            folder,
+            options,
+            depfile=(depfile, depfile_target) if depfile else None,
+            check_only=check,
+            dump_folder=dump_folder,
+            progress=progress,
+        )
+    if as_json:
+        print_json(made.manifest)
+        return
+    _print_folds(made.manifest)
+    _print_layers(made.manifest)
+    memory = made.manifest["memory"]
+    click.echo(
+        f"\nRAM {memory['ram']:,} bytes (arena with scratch, input and output), "
+        f"flash {memory['weights']:,} bytes of constants, {made.manifest['macs']:,} MACs"
+    )
+    if check:
+        click.echo(f"up to date: {folder}")
+    else:
+        done = ", ".join(written.changed) or "nothing, all files are up to date"
+        click.echo(f"written to {folder}: {done}")
+
+
+def _print_folds(manifest: Any) -> None:
+    for fold in manifest["folds"]:
+        click.echo(
+            f"folded {fold['batch_norm']} into {fold['into']}, epsilon {fold['epsilon']:g}: "
+            f"largest output difference {fold['difference']:.1e} of the largest output"
+        )
+
+
+def _print_layers(manifest: Any) -> None:
+    rows = [
+        (
+            layer["name"],
+            layer["op"],
+            "x".join(map(str, layer["shape"])),
+            layer["macs"],
+            layer["weight_bytes"],
+            layer["format"],
+            layer.get("bias_shift"),
+            layer.get("out_shift"),
+            _bits(layer["accumulator_bound"]),
+            layer["kernel"],
+        )
+        for layer in manifest["layers"]
+    ]
+    columns = [
+        "layer",
+        "op",
+        "output",
+        "MACs#",
+        "weights#",
+        "format",
+        "bias shift#",
+        "out shift#",
+        "acc bits#",
+        "kernel",
+    ]
+    title = f"{manifest['name']}: {manifest['scheme']}, {manifest['backend']}"
+    print_table(title, columns, rows)
+
+
+def _bits(bound: int | None) -> int | None:
+    """Bits that the accumulator needs at most, sign included; it has 32."""
+    return None if bound is None else bound.bit_length() + 1

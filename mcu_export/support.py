@@ -1,0 +1,49 @@
+"""What this version can do, as tables: read from the tables that do it, never written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mcu_export.backends import BACKENDS
+from mcu_export.build import boards
+from mcu_export.ops import OPS
+from mcu_export.quantize import ABOUT_SCHEMES
+
+Table = tuple[list[str], Sequence[tuple[str, ...]]]
+
+
+def ops_table() -> Table:
+    """Every op, and for each backend the schemes in which it runs it."""
+    rows = []
+    for kind, op in OPS.items():
+        cells = []
+        for backend in BACKENDS.values():
+            schemes = {s for kernel in backend.kernels if kernel.op is op for s in kernel.schemes}
+            cells.append(", ".join(s for s in ABOUT_SCHEMES if s in schemes))
+        rows.append((kind, (op.__doc__ or "").splitlines()[0].replace("``", ""), *cells))
+    return ["op", "what", *BACKENDS], rows
+
+
+def schemes_table() -> Table:
+    """Every number scheme."""
+    return ["scheme", "what"], list(ABOUT_SCHEMES.items())
+
+
+def backends_table() -> Table:
+    """Every backend with its schemes."""
+    rows = [(b.name, b.about, ", ".join(b.schemes)) for b in BACKENDS.values()]
+    return ["backend", "what", "schemes"], rows
+
+
+def boards_table() -> Table:
+    """Every board of the firmware, and the host."""
+    rows = [("host", "this computer"), *boards().items()]
+    return ["board", "what"], rows
+
+
+TABLES: dict[str, Callable[[], Table]] = {
+    "ops": ops_table,
+    "schemes": schemes_table,
+    "backends": backends_table,
+    "boards": boards_table,
+}
