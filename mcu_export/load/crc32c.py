@@ -55,7 +55,8 @@ def masked_crc32c(data: bytes) -> int:
 
 def _advance(registers: _Words, column: npt.NDArray[np.uint8] | int) -> _Words:
     """The registers after one byte each."""
-    return _TABLE[(registers ^ column) & 0xFF] ^ (registers >> np.uint32(8))
+    advanced: _Words = _TABLE[(registers ^ column) & 0xFF] ^ (registers >> np.uint32(8))
+    return advanced
 
 
 def _zeros_operator(count: int) -> _Words:

@@ -15,6 +15,7 @@ from mcu_export.load.keras_files import SAVE_AGAIN, Json
 from mcu_export.load.keras_legacy import merge_branches, modernize
 
 MODEL_CLASSES = frozenset({"Functional", "Model", "Sequential"})
+WRAPPERS = frozenset({"TimeDistributed"})
 MAX_NESTED_MODELS = 24
 
 
@@ -35,22 +36,32 @@ class Use:
         inputs: the tensors it takes, in order.
         constants: positional arguments that are no tensors, such as the 1.0 of ``x + 1.0``.
         options: keyword arguments that are no tensors, None left out.
+        constant_first: the first positional argument is a constant, as in ``1.0 - x``.
     """
 
     inputs: tuple[Ref, ...]
     constants: tuple[Any, ...]
     options: Json
+    constant_first: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class LayerSpec:
-    """A layer: its class, name and configuration in the terms of Keras 2, and its uses."""
+    """A layer: its class, name and configuration in the terms of Keras 2, and its uses.
+
+    Attributes:
+        stored_class: the class as the file calls it.
+        model: the layers inside, if the layer is a model.
+        wrapped: the layer inside, if it is a wrapper such as TimeDistributed.
+    """
 
     class_name: str
     name: str
     config: Json
     uses: tuple[Use, ...]
+    stored_class: str = ""
     model: ModelSpec | None = None
+    wrapped: LayerSpec | None = None
 
     @property
     def trainable(self) -> bool:
@@ -67,13 +78,13 @@ class ModelSpec:
     inputs: tuple[Ref, ...]
     outputs: tuple[Ref, ...]
 
-    def leaves(self) -> Iterator[LayerSpec]:
-        """All layers that are no models, those of nested models included."""
+    def leaves(self, prefix: str = "") -> Iterator[tuple[str, LayerSpec]]:
+        """All layers that are no models, each with its name ``outer/inner``."""
         for layer in self.layers:
             if layer.model is None:
-                yield layer
+                yield prefix + layer.name, layer
             else:
-                yield from layer.model.leaves()
+                yield from layer.model.leaves(f"{prefix}{layer.name}/")
 
 
 def parse_model(config: Json, where: str) -> ModelSpec:
@@ -115,16 +126,23 @@ def _model(data: Json, depth: int) -> ModelSpec:
 
 
 def _layer(data: Json, name: str, uses: tuple[Use, ...], depth: int) -> LayerSpec:
+    if depth > MAX_NESTED_MODELS:
+        raise ModelFileError(f"more than {MAX_NESTED_MODELS} layers inside of each other")
     class_name, config = data["class_name"], data["config"]
     if class_name in MODEL_CLASSES:
         model = _model(data, depth + 1)
         settings = config if isinstance(config, dict) else {}
-        return LayerSpec(class_name, name or model.name, settings, uses, model)
-    class_name, config = modernize(str(class_name), dict(config))
+        return LayerSpec(class_name, name or model.name, settings, uses, class_name, model)
+    stored_class = str(class_name)
+    class_name, config = modernize(stored_class, dict(config))
     # Not part of the layer's own configuration, yet the only place where Keras 3 may keep it.
     built = data.get("build_config") or {}
     config.setdefault("build_input_shape", built.get("input_shape"))
-    return LayerSpec(class_name, str(name or config["name"]), config, uses)
+    name = str(name or config["name"])
+    wrapped = None
+    if class_name in WRAPPERS:
+        wrapped = _layer(config["layer"], "", (), depth + 1)
+    return LayerSpec(class_name, name, config, uses, stored_class, wrapped=wrapped)
 
 
 # --- sequential -------------------------------------------------------------------------------
@@ -227,22 +245,24 @@ def _parse_use(node: Any, names: frozenset[str]) -> Use:
     """
     options: Json = {}
     if isinstance(node, dict):
-        leaves = list(_flatten(node.get("args", []), names))
+        leaves = [leaf for arg in node.get("args", []) for leaf in _flatten(arg, names)]
         options.update(node.get("kwargs") or {})
     else:
         leaves = list(_flatten(node, names))
         for entry in [node, *node]:
             if _is_ref(entry, names) and len(entry) > 3:
                 options.update(entry[3])
+    constant_first = bool(leaves) and not isinstance(leaves[0], Ref)
     kept: Json = {}
     for key, value in options.items():
-        tensors = [leaf for leaf in _flatten(value, names) if isinstance(leaf, Ref)]
+        found = list(_flatten(value, names))
+        tensors = [leaf for leaf in found if isinstance(leaf, Ref)]
         leaves += tensors
-        if not tensors and value is not None:
-            kept[key] = value
+        if found and not tensors:
+            kept[key] = found[0] if len(found) == 1 else value
     inputs = tuple(leaf for leaf in leaves if isinstance(leaf, Ref))
     constants = tuple(leaf for leaf in leaves if not isinstance(leaf, Ref))
-    return Use(inputs, constants, kept)
+    return Use(inputs, constants, kept, constant_first)
 
 
 def _is_ref(value: Any, names: frozenset[str]) -> bool:
@@ -256,18 +276,23 @@ def _is_ref(value: Any, names: frozenset[str]) -> bool:
 
 
 def _flatten(value: Any, names: frozenset[str]) -> Iterator[Any]:
-    """Tensors as :class:`Ref` and constants of a nested structure; dicts sorted by key."""
+    """Tensors as :class:`Ref` and constants of a nested structure; dicts sorted by key.
+
+    A list without a tensor in it is one constant.
+    """
     if _is_ref(value, names):
         yield value[2] if value[0] == "_CONSTANT_VALUE" else Ref(value[0], value[1], int(value[2]))
     elif isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
         layer, use, tensor = value["config"]["keras_history"]
         yield Ref(str(layer), int(use), int(tensor))
+    elif isinstance(value, dict) and value.get("class_name") in ("__numpy__", "__tensor__"):
+        yield value["config"]["value"]
     elif isinstance(value, dict):
         for key in sorted(value):
             yield from _flatten(value[key], names)
     elif isinstance(value, list):
-        for item in value:
-            yield from _flatten(item, names)
+        leaves = [leaf for item in value for leaf in _flatten(item, names)]
+        yield from leaves if any(isinstance(leaf, Ref) for leaf in leaves) else (value,)
     elif value is not None:
         yield value
 
@@ -289,9 +314,7 @@ def _renumbered(model: ModelSpec) -> ModelSpec:
         return tuple(replace(ref, use=ref.use - first.get(ref.layer, 0)) for ref in refs)
 
     layers = tuple(
-        replace(
-            layer, uses=tuple(replace(use, inputs=counted(use.inputs)) for use in layer.uses)
-        )
+        replace(layer, uses=tuple(replace(use, inputs=counted(use.inputs)) for use in layer.uses))
         for layer in model.layers
     )
     return replace(model, layers=layers, outputs=counted(model.outputs))

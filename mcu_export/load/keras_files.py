@@ -19,7 +19,6 @@ import h5py
 import numpy as np
 
 from mcu_export.errors import ModelFileError
-from mcu_export.load.base import MAX_ELEMENTS, MAX_FILE_BYTES
 from mcu_export.ops import Array, elements
 
 Json = dict[str, Any]
@@ -32,10 +31,14 @@ ZIP_MAGIC = b"PK\x03\x04"
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 HDF5_OFFSETS = (0, 512, 1024, 2048)  # the superblock may follow a user block
 
-MAX_JSON_BYTES = 64 * 1024 * 1024
+# Far above what fits a microcontroller, low enough that no file can take all memory.
+MAX_FILE_BYTES = 128 * 1024 * 1024
+MAX_WEIGHTS = 16 * 1024 * 1024
+MAX_CHUNK_BYTES = 64 * 1024 * 1024
+MAX_JSON_BYTES = 4 * 1024 * 1024
 MAX_JSON_DEPTH = 256
 MAX_H5_DEPTH = 64
-MAX_H5_OBJECTS = 200_000
+MAX_H5_OBJECTS = 100_000
 
 SAVE_AGAIN = "save the model again with model.save(); the file may be truncated or damaged"
 
@@ -62,9 +65,11 @@ def is_hdf5(path: Path) -> bool:
 
 def _head(path: Path, size: int) -> bytes:
     try:
+        if not path.is_file():  # opening a pipe would wait for somebody to write to it
+            return b""
         with path.open("rb") as file:
             return file.read(size)
-    except OSError:
+    except (OSError, ValueError):
         return b""
 
 
@@ -235,7 +240,7 @@ class Hdf5Store:
         with damage_reported(self.where):
             attributes = self._groups[path].attrs
             parts = [name] if name in attributes else []
-            while not parts[:1] == [name] and f"{name}{len(parts)}" in attributes:
+            while parts[:1] != [name] and f"{name}{len(parts)}" in attributes:
                 parts.append(f"{name}{len(parts)}")
             if any(elements(attributes.get_id(part).shape) > MAX_H5_OBJECTS for part in parts):
                 raise self.error(f"attribute {name!r} has too many entries")
@@ -262,8 +267,9 @@ class Hdf5Store:
             if dataset.shape is None:
                 raise self.error(f"the weights {path!r} are empty")
             self._elements += elements(dataset.shape)
-            if self._elements > MAX_ELEMENTS:
-                raise self.error(f"more than {MAX_ELEMENTS} weights, at {path!r}")
+            chunk = elements(dataset.chunks or ()) * dataset.dtype.itemsize
+            if self._elements > MAX_WEIGHTS or chunk > MAX_CHUNK_BYTES:
+                raise self.error(f"more than {MAX_WEIGHTS} weights, at {path!r}")
             value = to_float32(dataset)
         if value is None:
             raise self.error(f"the weights {path!r} are of type {dataset.dtype}, not float")
@@ -280,8 +286,7 @@ def to_float32(dataset: Any) -> Array | None:
     if kind == "V" and size == 2 and dataset.dtype.names is None:
         upper = np.asarray(dataset[()]).view(np.uint16).astype(np.uint32)
         return (upper << 16).view(np.float32)
-    if kind not in "fiu":
+    if kind != "f":
         return None
     with np.errstate(over="ignore"):  # an overflow becomes infinite, which the builder refuses
         return np.asarray(dataset[()], np.float32)
-

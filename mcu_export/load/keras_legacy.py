@@ -17,6 +17,7 @@ CLASS_NAMES = {
     "SeparableConvolution1D": "SeparableConv1D",
     "SeparableConvolution2D": "SeparableConv2D",
     "SyncBatchNormalization": "BatchNormalization",
+    "TimeDistributedDense": "Dense",
 }
 """Class names that mean the same layer."""
 

@@ -8,11 +8,13 @@ imported. Fields that are not declared are skipped.
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
 from mcu_export.errors import ModelFileError
+from mcu_export.load.base import MAX_FILE_BYTES
 
 _PACKAGE = "mcu_export.tensorflow"
 
@@ -137,3 +139,14 @@ def parse(kind: str, data: bytes, source: str) -> Any:
             fix="copy or save the file again",
         ) from error
     return result
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file of plausible size; ``ModelFileError`` where it cannot be had."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ModelFileError(f"is larger than {MAX_FILE_BYTES} bytes", where=path.name)
+        return path.read_bytes()
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+        raise ModelFileError(what, where=str(path), fix="check the path") from error

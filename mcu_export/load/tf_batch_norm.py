@@ -13,6 +13,8 @@ from mcu_export.load.tf_values import Affine, Known
 from mcu_export.ops import Array
 
 _SUMS = ("Add", "AddV2")
+_QUOTIENTS = ("RealDiv", "Div")
+_MAX_FACTORS = 16
 
 
 def batch_norm_of(affine: Affine) -> tuple[float | None, dict[str, Array]]:
@@ -53,23 +55,46 @@ def _split_scale(scale: Known | None, channels: int) -> tuple[float | None, Arra
 
 def _split_offset(offset: Known, scale: Known) -> tuple[Array, Array]:
     """Mean and beta of ``beta - mean * scale``; mean 0 where the offset is no such thing."""
-    product, beta = None, np.zeros_like(offset.array)
-    if offset.op == "Neg":
-        (product,) = offset.args
-    elif offset.op == "Sub":
-        beta = np.broadcast_to(offset.args[0].array.reshape(-1), beta.shape)
-        product = offset.args[1]
-    if product is not None and product.op == "Mul":
-        for mean, factor in (product.args, product.args[::-1]):
-            if mean.array.size == beta.size and _equal(factor, scale):
-                return mean.array.reshape(-1), beta
-    return np.zeros_like(offset.array), offset.array
+    zeros = np.zeros_like(offset.array)
+    if offset.op == "Sub":
+        mean = _factor_beside(offset.args[1], scale)
+        beta = np.broadcast_to(offset.args[0].array.reshape(-1), zeros.shape)
+    elif offset.op == "Neg":
+        mean, beta = _factor_beside(offset.args[0], scale), zeros
+    else:
+        negative = _factor_beside(offset, scale)
+        mean, beta = None if negative is None else -negative, zeros
+    return (zeros, offset.array) if mean is None else (mean, beta)
+
+
+def _factor_beside(product: Known, scale: Known) -> Array | None:
+    """The other factor where ``scale`` is one of two."""
+    if product.op != "Mul":
+        return None
+    for one, other in (product.args, product.args[::-1]):
+        if one.array.size == scale.array.size and _equal(other, scale):
+            return one.array.reshape(-1)
+    return None
 
 
 def _factors(product: Known) -> list[Known]:
-    if product.op != "Mul":
-        return [product]
-    return [factor for arg in product.args for factor in _factors(arg)]
+    """What a product is the product of, divisors as reciprocals."""
+    factors: list[Known] = []
+    pending = [product]
+    while pending:
+        known = pending.pop()
+        if len(factors) + len(pending) > _MAX_FACTORS:
+            return [product]
+        if known.op == "Mul":
+            pending += known.args
+        elif known.op in _QUOTIENTS:
+            numerator, divisor = known.args
+            pending.append(numerator)
+            with np.errstate(all="ignore"):
+                factors.append(Known(1 / divisor.array, "Reciprocal", (divisor,)))
+        else:
+            factors.append(known)
+    return factors
 
 
 def _variance_and_epsilon(factor: Known) -> tuple[Known, float] | None:

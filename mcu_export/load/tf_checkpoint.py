@@ -16,9 +16,9 @@ import numpy as np
 from mcu_export.errors import ModelFileError
 from mcu_export.load.base import MAX_FILE_BYTES
 from mcu_export.load.crc32c import masked_crc32c
-from mcu_export.load.protos import new, parse
+from mcu_export.load.protos import new, parse, read_bytes
 from mcu_export.load.sstable import is_table, read_table, write_table
-from mcu_export.load.tf_nodes import DTYPES, bounded, read_bytes
+from mcu_export.load.tf_nodes import DTYPES, bounded
 from mcu_export.ops import Array
 
 _MAX_SHARDS = 1000
@@ -28,7 +28,9 @@ _LITTLE_ENDIAN = 0
 def is_checkpoint(prefix: Path) -> bool:
     """Whether ``prefix``.index is the index of a checkpoint, judged by content."""
     index = _index_path(prefix)
-    return index.is_file() and index.stat().st_size <= MAX_FILE_BYTES and is_table(read_bytes(index))
+    return (
+        index.is_file() and index.stat().st_size <= MAX_FILE_BYTES and is_table(read_bytes(index))
+    )
 
 
 def read_checkpoint(prefix: Path) -> dict[str, Array]:
@@ -52,11 +54,12 @@ def read_checkpoint(prefix: Path) -> dict[str, Array]:
     for key, value in entries.items():
         where = f"{index.name}: {key.decode('utf-8', 'replace')!r}"
         entry = parse("BundleEntryProto", value, where)
-        if entry.dtype not in DTYPES:
-            continue
         if entry.shard_id not in shards:
             shards[entry.shard_id] = _read_shard(prefix, entry.shard_id, header.num_shards, where)
-        array = _tensor(entry, shards[entry.shard_id], where)
+        content = _content(entry, shards[entry.shard_id], where)
+        if entry.dtype not in DTYPES:
+            continue
+        array = _tensor(entry, content, where)
         elements += array.size
         bounded([elements], where)
         tensors[key.decode("utf-8", "replace")] = array
@@ -103,7 +106,14 @@ def _read_shard(prefix: Path, shard: int, shards: int, where: str) -> bytes:
     return read_bytes(_shard_path(prefix, shard, shards))
 
 
-def _tensor(entry: Any, shard: bytes, where: str) -> Array:
+def _content(entry: Any, shard: bytes, where: str) -> bytes:
+    """The bytes of the entry; those of a variable in slices are in entries of their own."""
+    if min(entry.offset, entry.size) < 0 or entry.offset + entry.size > len(shard):
+        raise ModelFileError("the data of the checkpoint is cut off", where=where)
+    return shard[entry.offset : entry.offset + entry.size]
+
+
+def _tensor(entry: Any, content: bytes, where: str) -> Array:
     if entry.slices:
         raise ModelFileError(
             "is stored in slices, which is not supported",
@@ -112,9 +122,8 @@ def _tensor(entry: Any, shard: bytes, where: str) -> Array:
         )
     dtype, _ = DTYPES[entry.dtype]
     shape = bounded([dim.size for dim in entry.shape.dim], where)
-    content = shard[entry.offset : entry.offset + entry.size] if entry.offset >= 0 else b""
-    if entry.size != math.prod(shape) * dtype.itemsize or len(content) != entry.size:
-        raise ModelFileError("the data of the checkpoint is cut off", where=where)
+    if entry.size != math.prod(shape) * dtype.itemsize:
+        raise ModelFileError(f"{entry.size} bytes do not fit the shape {shape}", where=where)
     if masked_crc32c(content) != entry.crc32c:
         raise ModelFileError("the data of the checkpoint is damaged (checksum)", where=where)
     return np.frombuffer(content, dtype).reshape(shape)

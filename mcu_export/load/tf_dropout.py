@@ -1,8 +1,8 @@
 """Dropout left in a graph: its random mask is all ones where nothing is dropped.
 
 ``tf.nn.dropout`` of early TensorFlow is ``x / keep * floor(keep + uniform)``, later
-``x / (1 - rate) * (uniform >= rate)``, in TensorFlow 2 ``where(uniform >= rate, x / (1 - rate), 0)``.
-With keep 1 or rate 0 all of them are x.
+``x / (1 - rate) * (uniform >= rate)``, and ``where(uniform >= rate, x / (1 - rate), 0)`` in
+TensorFlow 2. With keep 1 or rate 0 all of them are x.
 """
 
 from __future__ import annotations

@@ -24,6 +24,14 @@ def _elementwise(function: Callable[..., Any]) -> Fold:
     return fold
 
 
+def _comparison(function: Callable[..., Any]) -> Fold:
+    def fold(node: TfNode, inputs: Sequence[Array]) -> Any:
+        bounded(np.broadcast_shapes(*(array.shape for array in inputs)), node.where)
+        return np.asarray(function(*inputs), np.bool_)
+
+    return fold
+
+
 def _axes(array: Array) -> tuple[int, ...]:
     return tuple(int(axis) for axis in array.reshape(-1))
 
@@ -154,6 +162,16 @@ FOLDS: dict[str, Fold] = {
     "Square": _elementwise(np.square),
     "Exp": _elementwise(np.exp),
     "Floor": _elementwise(np.floor),
+    "Pow": _elementwise(np.power),
+    "Equal": _comparison(np.equal),
+    "NotEqual": _comparison(np.not_equal),
+    "Less": _comparison(np.less),
+    "LessEqual": _comparison(np.less_equal),
+    "Greater": _comparison(np.greater),
+    "GreaterEqual": _comparison(np.greater_equal),
+    "LogicalNot": _comparison(np.logical_not),
+    "LogicalAnd": _comparison(np.logical_and),
+    "LogicalOr": _comparison(np.logical_or),
     "Prod": _reduction(np.prod),
     "Sum": _reduction(np.sum),
     "Mean": _reduction(np.mean),
@@ -169,6 +187,8 @@ FOLDS: dict[str, Fold] = {
     "Slice": _slice,
     "StridedSlice": strided_slice,
     "Shape": lambda node, x: np.asarray(x[0].shape, node.dtype("out_type", 3)),
+    "Rank": lambda node, x: np.asarray(x[0].ndim, np.int32),
+    "Size": lambda node, x: np.asarray(x[0].size, node.dtype("out_type", 3)),
     "ZerosLike": lambda node, x: np.zeros_like(x[0]),
     "OnesLike": lambda node, x: np.ones_like(x[0]),
 }

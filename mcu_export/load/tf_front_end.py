@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mcu_export.load.tf_importer import Handler, Importer
 from mcu_export.load.tf_nodes import TfNode, owner
 from mcu_export.load.tf_values import FullShape, Result
@@ -69,8 +71,8 @@ def parameters(nodes: Mapping[str, TfNode], last: TfNode) -> dict[str, Any]:
             found.setdefault(key, read(node))
         if node.op == "Mfcc" and len(node.inputs) == 2:
             rate = nodes[owner(node.inputs[1])]
-            if rate.op == "Const":
-                found["sample_rate"] = int(rate.tensor("value"))
+            value = rate.tensor("value") if rate.op == "Const" else np.zeros(0)
+            found["sample_rate"] = int(value.item()) if value.size == 1 else None
         pending += [owner(tensor) for tensor in node.inputs]
     return found
 

@@ -33,7 +33,7 @@ PASSING_OPS = frozenset(
         "CheckNumerics",
         "PreventGradient",
         "EnsureShape",
-        "PlaceholderWithDefault",
+        "ReadVariableOp",
     }
 )
 BIASED_OPS = (Conv2D, DepthwiseConv2D, Dense)
@@ -64,20 +64,23 @@ class Importer:
         self._undeclared: set[str] = set()
         self._known_elements = 0
 
-    def run(self, order: Iterable[TfNode], outputs: Sequence[str]) -> list[Value]:
-        """Evaluate nodes in topological order; returns the values of ``outputs``."""
+    def run(self, order: Iterable[TfNode], outputs: Sequence[str]) -> dict[str, Value]:
+        """Evaluate nodes in topological order; returns those ``outputs`` that are computed.
+
+        Raises:
+            ModelFileError: all outputs are constants.
+        """
         order = tuple(order)
         self.uses.update(tensor for node in order for tensor in node.inputs)
         self.uses.update(outputs)
         for node in order:
             if f"{node.name}:0" not in self.results:
                 self.results[f"{node.name}:0"] = self._evaluate(node)
-        values = []
-        for tensor in outputs:
-            result = self._fetch(tensor, f"{self.builder.source}: output {tensor!r}")
-            if not isinstance(result, Value):
-                raise ModelFileError("the output is a constant", where=tensor)
-            values.append(result)
+        where = self.builder.source
+        results = {tensor: self._fetch(tensor, where) for tensor in outputs}
+        values = {tensor: item for tensor, item in results.items() if isinstance(item, Value)}
+        if not values:
+            raise ModelFileError("the output does not depend on an input", where=where)
         return values
 
     def _evaluate(self, node: TfNode) -> Result:
@@ -87,7 +90,7 @@ class Importer:
         except McuExportError as error:
             error.where = error.where or node.where
             raise
-        except (ValueError, IndexError, TypeError, KeyError, ArithmeticError) as error:
+        except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
             what = f"the inputs and attributes of this op do not fit together: {error}"
             raise ModelFileError(what, where=node.where) from error
         if isinstance(result, Known) and node.op not in ("Const", "Identity"):
@@ -214,9 +217,9 @@ class Importer:
             affine = Affine(node)
         if affine.scale is None and affine.before is None:
             return replace(value, affine=replace(affine, node=node, before=vector))
-        if affine.scale is None:
-            value = self.settle(value)
-            return replace(value, affine=Affine(node, before=vector))
+        if affine.scale is None and affine.before is not None:
+            vector = replace(vector, array=affine.before.array + vector.array)
+            return replace(value, affine=replace(affine, node=node, before=vector))
         return replace(value, affine=replace(affine, node=node, after=vector))
 
     def scale_by(self, value: Value, constant: Known, node: TfNode) -> Value:
@@ -239,16 +242,35 @@ class Importer:
             return value
         affine, plain = value.affine, replace(value, affine=None)
         epsilon, params = batch_norm_of(affine)
-        if epsilon is not None and self.bn_epsilon is not None:
-            epsilon = self.bn_epsilon
-        source = self.channels_last(plain, affine.node)
-        settled = self.emit(affine.node, BatchNorm(epsilon or 0.0), [source], value.shape, **params)
+        settled = self.batch_norm(affine.node, plain, epsilon, params)
         return replace(settled, layout=value.layout, shared=value.shared)
+
+    def batch_norm(
+        self, node: TfNode, value: Value, epsilon: float | None, params: Mapping[str, Array]
+    ) -> Value:
+        """Add a BatchNorm; without an epsilon it is none, but any scale and offset."""
+        if epsilon is None:
+            epsilon = 0.0
+        elif self.bn_epsilon is not None:
+            epsilon = self.bn_epsilon
+        if not np.all(params["variance"] + epsilon > 0):
+            raise ModelFileError(
+                f"with epsilon {epsilon:g} the variance of a channel is not positive",
+                where=node.where,
+                fix="choose a larger epsilon; the file may also be damaged",
+            )
+        source = self.channels_last(value, node)
+        shape = self.shape(value, node)
+        return self.emit(node, BatchNorm(float(epsilon)), [source], shape, **params)
 
     def _per_channel(self, value: Value, constant: Known, node: TfNode) -> Known:
         channels = self.shape(value, node)[-1]
         shape = constant.array.shape
-        if any(size != 1 for size in shape[:-1]) or (shape and shape[-1] not in (1, channels)):
+        if (
+            len(shape) > len(self.shape(value, node))
+            or any(size != 1 for size in shape[:-1])
+            or (shape and shape[-1] not in (1, channels))
+        ):
             raise unsupported(
                 node,
                 f"a constant of the shape {shape} meets a tensor of the shape {value.shape}",

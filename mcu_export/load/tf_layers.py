@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,14 +12,16 @@ from mcu_export.load.tf_importer import Handler, Importer
 from mcu_export.load.tf_nodes import TfNode
 from mcu_export.load.tf_values import (
     Result,
+    Spread,
+    Value,
     as_known,
     as_value,
     require_channels_last,
     unsupported,
 )
 from mcu_export.ops import (
+    Array,
     AveragePool2D,
-    BatchNorm,
     Conv2D,
     Dense,
     DepthwiseConv2D,
@@ -33,34 +36,62 @@ Pair = tuple[int, int]
 
 
 def conv2d(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
-    """Conv2D: weights (h, w, in, out) become (out, h, w, in)."""
+    """Conv2D and DepthwiseConv2dNative; of a spread image not before it is put together again."""
+    weights = as_known(node, inputs[1])
+    if isinstance(inputs[0], Spread):
+        if node.text("padding", "VALID") != "VALID" or set(node.integers("strides")) != {1}:
+            raise unsupported(node, "a dilated convolution with strides is not supported")
+        return replace(inputs[0], layer=node, weights=weights)
     source, shape = importer.image(as_value(node, inputs[0]), node)
-    weights = as_known(node, inputs[1]).array
-    strides, padding, dilation = _window(node, shape, (weights.shape[0], weights.shape[1]))
-    return importer.emit(
-        node,
-        Conv2D(strides, padding, dilation),
-        [source],
-        weights=np.transpose(weights, (3, 0, 1, 2)),
-        bias=np.zeros(weights.shape[3]),
-    )
+    window = _window(node, shape, (weights.array.shape[0], weights.array.shape[1]))
+    return _convolution(importer, node, source, weights.array, window)
 
 
-def depthwise_conv2d(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
-    """DepthwiseConv2dNative: weights (h, w, channel, multiplier) become (h, w, out)."""
-    source, shape = importer.image(as_value(node, inputs[0]), node)
-    weights = as_known(node, inputs[1]).array
-    height, width, channels, multiplier = weights.shape
-    if channels != shape[2]:
-        raise ModelFileError(f"weights for {channels} channels, the input has {shape[2]}")
-    strides, padding, dilation = _window(node, shape, (height, width))
-    return importer.emit(
-        node,
-        DepthwiseConv2D(strides, padding, dilation),
-        [source],
-        weights=weights.reshape(height, width, channels * multiplier),
-        bias=np.zeros(channels * multiplier),
-    )
+def space_to_batch(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
+    """SpaceToBatchND of an image: how TensorFlow writes some dilated convolutions."""
+    value = as_value(node, inputs[0])
+    block, padding = (as_known(node, item).array for item in inputs[1:3])
+    if block.shape != (2,) or padding.shape != (2, 2) or min(block.min(), padding.min() + 1) < 1:
+        raise unsupported(node, "only height and width can be spread over the batch")
+    rows, columns = ((int(before), int(after)) for before, after in padding)
+    return Spread(value, (int(block[0]), int(block[1])), (rows, columns))
+
+
+def batch_to_space(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
+    """BatchToSpaceND after a convolution: that convolution, dilated; what is cropped is not padded.
+
+    Source: the documentation of ``tf.nn.with_space_to_batch``.
+    """
+    spread = inputs[0]
+    if not isinstance(spread, Spread) or spread.layer is None or spread.weights is None:
+        raise unsupported(node, "does not follow a convolution of a spread image")
+    block, crops = (as_known(node, item).array for item in inputs[1:3])
+    sides = np.asarray(spread.padding) - crops
+    if tuple(block) != spread.block or sides.min() < 0:
+        raise unsupported(node, f"crops {crops.tolist()} of the padding {spread.padding}")
+    window = ((1, 1), Padding(*(int(side) for side in sides.reshape(-1))), spread.block)
+    source, _ = importer.image(spread.value, node)
+    return _convolution(importer, spread.layer, source, spread.weights.array, window)
+
+
+def _convolution(
+    importer: Importer,
+    node: TfNode,
+    source: str,
+    weights: Array,
+    window: tuple[Pair, Padding, Pair],
+) -> Value:
+    """Weights (h, w, in, out) become (out, h, w, in); depthwise ones (h, w, in * multiplier)."""
+    height, width, channels, filters = weights.shape
+    if node.op == "Conv2D":
+        bias = np.zeros(filters)
+        ours = np.transpose(weights, (3, 0, 1, 2))
+        return importer.emit(node, Conv2D(*window), [source], weights=ours, bias=bias)
+    if channels != importer.builder.shapes[source][2]:
+        raise ModelFileError(f"the weights are for {channels} channels, the input has others")
+    bias = np.zeros(channels * filters)
+    ours = weights.reshape(height, width, channels * filters)
+    return importer.emit(node, DepthwiseConv2D(*window), [source], weights=ours, bias=bias)
 
 
 def mat_mul(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
@@ -141,17 +172,9 @@ def fused_batch_norm(importer: Importer, node: TfNode, inputs: Sequence[Result])
             "normalizes by the statistics of the batch, not by those of the training",
             "freeze the graph that was built for inference (is_training=False)",
         )
-    value = as_value(node, inputs[0])
-    epsilon = node.number("epsilon", 1e-4) if importer.bn_epsilon is None else importer.bn_epsilon
-    return importer.emit(
-        node,
-        BatchNorm(epsilon),
-        [importer.channels_last(value, node)],
-        importer.shape(value, node),
-        gamma=gamma,
-        beta=beta,
-        mean=mean,
-        variance=variance,
+    params = {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
+    return importer.batch_norm(
+        node, as_value(node, inputs[0]), node.number("epsilon", 1e-4), params
     )
 
 
@@ -183,8 +206,9 @@ def _window(node: TfNode, shape: Shape, kernel: Pair) -> tuple[Pair, Padding, Pa
 
 
 LAYER_HANDLERS: dict[str, Handler] = {
-    "Conv2D": conv2d,
-    "DepthwiseConv2dNative": depthwise_conv2d,
+    **dict.fromkeys(("Conv2D", "DepthwiseConv2dNative"), conv2d),
+    "SpaceToBatchND": space_to_batch,
+    "BatchToSpaceND": batch_to_space,
     **dict.fromkeys(("MatMul", "BatchMatMulV2"), mat_mul),
     **dict.fromkeys(("MaxPool", "AvgPool"), pool),
     **dict.fromkeys(("Mean", "Max"), reduce_image),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,7 +33,7 @@ _HALF = 19
 
 @dataclass(frozen=True, eq=False)
 class TfNode:
-    """One NodeDef. ``inputs`` are tensors ``node:index``; control inputs are left out.
+    """One NodeDef. ``inputs`` are tensors ``node:index``, ``controls`` names of nodes.
 
     An attribute that is absent has the default of its op: TensorFlow strips defaults from files.
     """
@@ -43,6 +43,7 @@ class TfNode:
     inputs: tuple[str, ...]
     source: str
     attrs: Any
+    controls: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -92,6 +93,17 @@ class TfNode:
             raise ModelFileError(f"has no {key!r}", where=self.where)
         return decode_tensor(value, self.where)
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """An attribute of type tensor that holds strings; empty where it holds anything else."""
+        value = self._scalar(key, "tensor", None)
+        strings = () if value is None else value.string_val
+        return tuple(bytes(text).decode("utf-8", "replace") for text in strings)
+
+    def function(self, key: str) -> str:
+        """Name of the function that an attribute of type func holds; empty where there is none."""
+        value = self._scalar(key, "func", None)
+        return "" if value is None else str(value.name)
+
     def _scalar(self, key: str, field: str, default: Any) -> Any:
         if key not in self.attrs:
             return default
@@ -99,6 +111,27 @@ class TfNode:
         if attr.WhichOneof("value") != field:
             raise ModelFileError(f"the attribute {key!r} is of the wrong type", where=self.where)
         return getattr(attr, field)
+
+
+@dataclass(frozen=True, eq=False)
+class TfGraph:
+    """Nodes by name, and the tensors that are wanted of them."""
+
+    nodes: Mapping[str, TfNode]
+    outputs: tuple[str, ...]
+    source: str
+
+    def replaced(
+        self, nodes: Mapping[str, TfNode], aliases: Mapping[str, str] | None = None
+    ) -> TfGraph:
+        """A graph of other nodes; tensors in ``aliases`` are read from elsewhere."""
+        names = dict(aliases or {})
+        rewired = {
+            name: replace(node, inputs=tuple(resolve(tensor, names) for tensor in node.inputs))
+            for name, node in nodes.items()
+        }
+        outputs = tuple(resolve(tensor, names) for tensor in self.outputs)
+        return TfGraph(rewired, outputs, self.source)
 
 
 def bounded(sizes: Sequence[int], where: str) -> tuple[int, ...]:
@@ -148,65 +181,95 @@ def decode_tensor(proto: Any, where: str) -> Array:
     return np.concatenate([given, np.broadcast_to(last, (count - len(given),))]).reshape(shape)
 
 
-def _tensor_names(inputs: Sequence[str]) -> Iterator[str]:
-    for name in inputs:
-        if not name.startswith("^"):
-            yield name if ":" in name else f"{name}:0"
-
-
 def owner(tensor: str) -> str:
     """Name of the node that computes ``tensor``."""
     return tensor.rpartition(":")[0]
 
 
-def read_nodes(graph: Any, source: str) -> dict[str, TfNode]:
-    """The nodes of a GraphDef by name, in the order of the file.
+def read_nodes(protos: Collection[Any], source: str) -> dict[str, TfNode]:
+    """The nodes of a GraphDef by name, in the order of the file; reads are not checked yet.
 
     Raises:
-        ModelFileError: nodes without a name, of the same name, too many of them, or reading
-            tensors that do not exist.
+        ModelFileError: nodes without a name, of the same name, or too many of them.
     """
-    if len(graph.node) > MAX_NODES:
-        raise ModelFileError(f"has {len(graph.node)} nodes; {MAX_NODES} are read", where=source)
+    if len(protos) > MAX_NODES:
+        raise ModelFileError(f"has {len(protos)} nodes; {MAX_NODES} are read", where=source)
     nodes: dict[str, TfNode] = {}
-    for proto in graph.node:
+    for proto in protos:
         if not proto.name or not proto.op or proto.name in nodes:
             what = f"the node {proto.name!r} has no name, no op, or the name of another"
             raise ModelFileError(what, where=source)
-        inputs = tuple(_tensor_names(proto.input))
-        nodes[proto.name] = TfNode(proto.name, proto.op, inputs, source, proto.attr)
-    for node in nodes.values():
-        for tensor in node.inputs:
-            if owner(tensor) not in nodes or not tensor.rpartition(":")[2].isdecimal():
-                raise ModelFileError(f"reads {tensor!r}, which does not exist", where=node.where)
+        tensors = [name for name in proto.input if not name.startswith("^")]
+        inputs = tuple(name if ":" in name else f"{name}:0" for name in tensors)
+        controls = tuple(name[1:] for name in proto.input if name.startswith("^"))
+        nodes[proto.name] = TfNode(proto.name, proto.op, inputs, source, proto.attr, controls)
     return nodes
 
 
-def graph_order(
-    nodes: Mapping[str, TfNode], outputs: Iterable[str], sources: Collection[str]
-) -> tuple[TfNode, ...]:
-    """What ``outputs`` need, in topological order.
+def check_reads(graph: TfGraph) -> TfGraph:
+    """The graph itself, once it is seen that every tensor it reads exists."""
+    for node in graph.nodes.values():
+        for tensor in node.inputs:
+            if owner(tensor) not in graph.nodes or not tensor.rpartition(":")[2].isdecimal():
+                raise ModelFileError(f"reads {tensor!r}, which does not exist", where=node.where)
+    for tensor in graph.outputs:
+        if owner(tensor) not in graph.nodes:
+            raise ModelFileError(f"the output {tensor!r} does not exist", where=graph.source)
+    return graph
+
+
+def resolve(tensor: str, aliases: dict[str, str]) -> str:
+    """What ``tensor`` stands for, through any number of aliases; shortens the chain."""
+    path: list[str] = []
+    while tensor in aliases:
+        if len(path) > len(aliases):
+            raise ModelFileError(f"the graph runs in a circle at {tensor!r}")
+        path.append(tensor)
+        tensor = aliases[tensor]
+    aliases.update(dict.fromkeys(path, tensor))
+    return tensor
+
+
+def inference_order(graph: TfGraph, sources: Collection[str] = ()) -> tuple[TfNode, ...]:
+    """What the outputs need, in topological order.
 
     ``sources`` are ops and tensors that nobody looks behind: their nodes come without inputs.
 
     Raises:
         ModelFileError: the graph has a cycle.
     """
+
+    def behind(node: TfNode) -> tuple[str, ...]:
+        return () if node.op in sources or f"{node.name}:0" in sources else node.inputs
+
+    roots = [owner(tensor) for tensor in graph.outputs]
+    order = walk(graph.nodes, roots, lambda node: map(owner, behind(node)))
+    return tuple(replace(node, inputs=behind(node)) for node in order)
+
+
+def walk(
+    nodes: Mapping[str, TfNode],
+    roots: Iterable[str],
+    before: Callable[[TfNode], Iterable[str]],
+) -> list[TfNode]:
+    """The nodes that ``roots`` need, each after all that ``before`` names for it.
+
+    Raises:
+        ModelFileError: the graph has a cycle.
+    """
     order: list[TfNode] = []
     done: dict[str, bool] = {}
-    stack = [(owner(tensor), False) for tensor in outputs]
+    stack = [(name, False) for name in roots]
     while stack:
         name, inputs_done = stack.pop()
         node = nodes[name]
-        if node.op in sources or f"{name}:0" in sources:
-            node = replace(node, inputs=())
         if inputs_done:
             done[name] = True
             order.append(node)
         elif name not in done:
             done[name] = False
             stack.append((name, True))
-            stack += [(owner(tensor), False) for tensor in reversed(node.inputs)]
+            stack += [(other, False) for other in reversed(list(before(node)))]
         elif not done[name]:
             raise ModelFileError("the graph runs in a circle", where=node.where)
-    return tuple(order)
+    return order

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from mcu_export.errors import ModelFileError
 from mcu_export.load.tf_fold import expanded, resolved, squeezed
 from mcu_export.load.tf_importer import PASSING_OPS, Handler, Importer
 from mcu_export.load.tf_layers import LAYER_HANDLERS
@@ -23,6 +24,7 @@ from mcu_export.load.tf_values import (
     require_channels_last,
     unsupported,
 )
+from mcu_export.load.tf_variables import VARIABLE_OPS
 from mcu_export.ops import RELU, RELU6, Add, Clamp, Limits, Softmax
 
 
@@ -45,11 +47,25 @@ def identity(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Resu
     return inputs[0]
 
 
+def placeholder_with_default(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
+    """PlaceholderWithDefault: an input, or a setting that keeps its default."""
+    return placeholder(importer, node, inputs) if node.shape("shape") else inputs[0]
+
+
+def variable(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
+    """A variable whose value is not known."""
+    raise ModelFileError(
+        "the file has no value for this variable",
+        where=node.where,
+        fix="freeze the graph, or export the checkpoint or SavedModel that has the variables",
+    )
+
+
 def cast(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
-    """Cast between float types does nothing here: a scheme decides how numbers are stored."""
-    types = (node.dtype("SrcT", 1), node.dtype("DstT", 1))
-    if isinstance(inputs[0], Value) and any(dtype.kind != "f" for dtype in types):
-        raise unsupported(node, f"casts {types[0]} to {types[1]}; only float types are supported")
+    """Cast to a float type does nothing here: a scheme decides how numbers are stored."""
+    kind = node.dtype("DstT", 1)
+    if isinstance(inputs[0], Value) and kind.kind != "f":
+        raise unsupported(node, f"casts to {kind}; only float types are supported")
     return inputs[0]
 
 
@@ -154,6 +170,8 @@ def bound(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
     first, second = inputs
     if isinstance(first, Known):
         first, second = second, first
+    if isinstance(second, Value):
+        raise unsupported(node, "compares two tensors (a leaky ReLU?)", "use ReLU or ReLU6")
     limit = as_known(node, second).array
     if limit.size != 1:
         raise unsupported(node, "only a limit that is one number is supported")
@@ -186,7 +204,9 @@ def softmax(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Resul
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(PASSING_OPS, identity),
     "Const": constant,
-    "Placeholder": placeholder,
+    **dict.fromkeys(("Placeholder", "PlaceholderV2"), placeholder),
+    "PlaceholderWithDefault": placeholder_with_default,
+    **dict.fromkeys(VARIABLE_OPS, variable),
     "Cast": cast,
     "Shape": shape_of,
     "Reshape": reshape,

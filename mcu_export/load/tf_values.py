@@ -59,7 +59,26 @@ class Noise:
     high: float
 
 
-Result: TypeAlias = Known | Value | Noise
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """An image that SpaceToBatchND spread over the batch, for a dilated convolution.
+
+    Attributes:
+        value: the image before that.
+        block: the dilation.
+        padding: rows and columns added, as ((top, bottom), (left, right)).
+        layer: the convolution, once it is met.
+        weights: its weights.
+    """
+
+    value: Value
+    block: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    layer: TfNode | None = None
+    weights: Known | None = None
+
+
+Result: TypeAlias = Known | Value | Noise | Spread
 
 
 def unsupported(node: TfNode, what: str, fix: str = "") -> UnsupportedLayerError:
@@ -70,7 +89,8 @@ def unsupported(node: TfNode, what: str, fix: str = "") -> UnsupportedLayerError
 def as_value(node: TfNode, result: Result) -> Value:
     """The input as a tensor computed at run time."""
     if not isinstance(result, Value):
-        raise unsupported(node, "is applied to a constant or to random numbers, not to the input")
+        kind = {Known: "a constant", Noise: "random numbers"}.get(type(result), "a spread image")
+        raise unsupported(node, f"is applied to {kind}, not to a tensor of the network")
     return result
 
 
