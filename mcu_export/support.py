@@ -47,3 +47,10 @@ TABLES: dict[str, Callable[[], Table]] = {
     "backends": backends_table,
     "boards": boards_table,
 }
+
+
+def markdown(table: Table) -> str:
+    """The table as Markdown, as the README shows it."""
+    columns, rows = table
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)

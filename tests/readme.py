@@ -1,0 +1,23 @@
+"""The support matrix of the README; run as a module it writes it: ``python -m tests.readme``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mcu_export.support import markdown, ops_table
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+MATRIX = re.compile(r"(<!-- support matrix: [^\n]* -->\n).*?(<!-- end -->)", re.S)
+
+
+def with_matrix(text: str) -> str:
+    """The README's text with the support matrix that the tables give."""
+    made, count = MATRIX.subn(lambda m: m[1] + markdown(ops_table()) + m[2], text)
+    if count != 1:
+        raise ValueError("the README has no support matrix")
+    return made
+
+
+if __name__ == "__main__":
+    README.write_text(with_matrix(README.read_text()))
