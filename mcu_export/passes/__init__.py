@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from mcu_export.graph import Graph, check
 from mcu_export.passes.fold_batch_norm import batch_norm_to_depthwise, fold_batch_norm
+from mcu_export.passes.fold_forward import fold_forward, merge_batch_norms
 from mcu_export.passes.fuse import fuse_activation, fuse_pad
 from mcu_export.passes.simplify import merge_reshapes, sink_reshapes
 
@@ -20,6 +21,8 @@ PASSES: tuple[Pass, ...] = (
     merge_reshapes,
     fuse_pad,
     fold_batch_norm,
+    merge_batch_norms,
+    fold_forward,
     batch_norm_to_depthwise,
     fuse_activation,
     merge_reshapes,

@@ -8,6 +8,7 @@ Gamma and epsilon are the file's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -55,8 +56,8 @@ def fold_batch_norm(graph: Graph) -> Graph:
             op=replace(layer.op, limits=node.op.limits),  # type: ignore[call-arg]
             params=_folded_params(layer.params, node.op, node.params, axis),
         )
-        difference = _difference(layer, node, folded, shapes[layer.inputs[0]])
-        folds.append(Fold(node.name, layer.name, node.op.epsilon, difference))
+        change = difference([layer, node], [folded], shapes[layer.inputs[0]])
+        folds.append(Fold(node.name, layer.name, node.op.epsilon, change))
         by_name[source] = folded
         dropped[node.name] = source
     if not folds:
@@ -79,13 +80,24 @@ def _folded_params(params: Params, op: BatchNorm, statistics: Params, axis: int)
     }
 
 
-def _difference(layer: Node, norm: Node, folded: Node, shape: Shape) -> float:
-    """Largest output difference on random input, relative to the largest output."""
+def difference(before: Sequence[Node], after: Sequence[Node], shape: Shape) -> float:
+    """Largest output difference on random input, relative to the largest output.
+
+    Args:
+        before: layers in a row.
+        after: those that took their place.
+        shape: shape of the input, without the batch.
+    """
     random = np.random.default_rng(0).standard_normal((1, *shape)).astype(np.float32)
-    before: Array = norm.op.compute([layer.op.compute([random], layer.params)], norm.params)
-    after: Array = folded.op.compute([random], folded.params)
-    largest = float(np.max(np.abs(before)))
-    return float(np.max(np.abs(before - after))) / largest if largest else 0.0
+    expected, got = _run_row(before, random), _run_row(after, random)
+    largest = float(np.max(np.abs(expected)))
+    return float(np.max(np.abs(expected - got))) / largest if largest else 0.0
+
+
+def _run_row(nodes: Sequence[Node], x: Array) -> Array:
+    for node in nodes:
+        x = node.op.compute([x], node.params)
+    return x
 
 
 def batch_norm_to_depthwise(graph: Graph) -> Graph:
