@@ -32,8 +32,9 @@ def read_table(data: bytes, source: str) -> dict[bytes, bytes]:
     if not is_table(data):
         raise ModelFileError("is no checkpoint index, or cut off", where=source)
     try:
-        _, position = _handle(data, len(data) - _FOOTER_BYTES)
+        meta_index, position = _handle(data, len(data) - _FOOTER_BYTES)
         index, _ = _handle(data, position)
+        _block(data, meta_index, source)
         entries: dict[bytes, bytes] = {}
         for _, value in _entries(_block(data, index, source)):
             block, _ = _handle(value, 0)

@@ -7,6 +7,7 @@ variables to where their bytes are; the empty name has the header.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,28 +22,35 @@ from mcu_export.load.sstable import is_table, read_table, write_table
 from mcu_export.load.tf_nodes import DTYPES, bounded
 from mcu_export.ops import Array
 
+_SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _MAX_SHARDS = 1000
 _LITTLE_ENDIAN = 0
 
 
-def is_checkpoint(prefix: Path) -> bool:
-    """Whether ``prefix``.index is the index of a checkpoint, judged by content."""
-    index = _index_path(prefix)
+def checkpoint_prefix(path: Path) -> Path:
+    """What the names of a checkpoint's files have in common: without .index, .meta or .data-..."""
+    return path.with_name(_SUFFIX.sub("", path.name))
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether ``path``, a prefix or any file of it, is a checkpoint, judged by its index."""
+    index = _index_path(checkpoint_prefix(path))
     return (
         index.is_file() and index.stat().st_size <= MAX_FILE_BYTES and is_table(read_bytes(index))
     )
 
 
-def read_checkpoint(prefix: Path) -> dict[str, Array]:
+def read_checkpoint(path: Path) -> dict[str, Array]:
     """All numeric variables of the checkpoint by name, checksums verified.
 
     Args:
-        prefix: path without ``.index``. Text, such as the object graph of TensorFlow 2, is left
-            out.
+        path: the prefix, or any file of the checkpoint. Text, such as the object graph of
+            TensorFlow 2, is left out.
 
     Raises:
         ModelFileError: a file is missing, cut off or damaged, or is in an unsupported layout.
     """
+    prefix = checkpoint_prefix(path)
     index = _index_path(prefix)
     entries = read_table(read_bytes(index), index.name)
     header = parse("BundleHeaderProto", entries.pop(b"", b""), index.name)
@@ -67,7 +75,15 @@ def read_checkpoint(prefix: Path) -> dict[str, Array]:
 
 
 def write_checkpoint(prefix: Path, tensors: Mapping[str, Array]) -> tuple[Path, Path]:
-    """Write a checkpoint that TensorFlow restores; returns the paths of index and data."""
+    """Write a checkpoint that TensorFlow restores; returns the paths of index and data.
+
+    Args:
+        prefix: path without ``.index``.
+        tensors: values by the name of the variable.
+
+    Raises:
+        ModelFileError: the data type of a tensor is none that a checkpoint has here.
+    """
     codes = {dtype: code for code, (dtype, _) in DTYPES.items()}
     header = new("BundleHeaderProto")
     header.num_shards = 1
@@ -75,7 +91,10 @@ def write_checkpoint(prefix: Path, tensors: Mapping[str, Array]) -> tuple[Path, 
     entries = {b"": header.SerializeToString()}
     data = bytearray()
     for name, tensor in sorted(tensors.items()):
-        array = np.asarray(tensor, tensor.dtype.newbyteorder("<"))
+        array = np.asarray(tensor)
+        array = array.astype(array.dtype.newbyteorder("<"))
+        if array.dtype not in codes:
+            raise ModelFileError(f"cannot store the data type {array.dtype}", where=name)
         content = array.tobytes()
         entry = new("BundleEntryProto")
         entry.dtype = codes[array.dtype]

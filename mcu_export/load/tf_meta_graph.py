@@ -6,26 +6,19 @@ a placeholder, and batch norms normalize by the batch. What inference needs is t
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
 from mcu_export.errors import McuExportError, ModelFileError
 from mcu_export.graph import Graph
 from mcu_export.load.protos import parse, read_bytes
-from mcu_export.load.tf_checkpoint import read_checkpoint
+from mcu_export.load.tf_checkpoint import checkpoint_prefix, read_checkpoint
+from mcu_export.load.tf_folded import reject_folded
 from mcu_export.load.tf_functions import read_graph
 from mcu_export.load.tf_graph import import_graph
 from mcu_export.load.tf_moving_averages import use_moving_averages
 from mcu_export.load.tf_outputs import logits
 from mcu_export.load.tf_variables import variable_values
-
-_SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
-
-
-def checkpoint_prefix(path: Path) -> Path:
-    """The common part of the files' names: ``path`` without .index, .meta or .data-..."""
-    return path.with_name(_SUFFIX.sub("", path.name))
 
 
 def is_meta_graph(path: Path) -> bool:
@@ -57,9 +50,10 @@ def load_meta_graph(path: Path, *, bn_epsilon: float | None = None) -> Graph:
         )
     meta = parse("MetaGraphDef", read_bytes(file), file.name)
     graph, functions = read_graph(meta.graph_def, (), file.name)
-    known = variable_values(graph, read_checkpoint(checkpoint_prefix(path)))
+    known = variable_values(graph, read_checkpoint(path))
     graph, known = use_moving_averages(graph, known)
     graph = replace(graph, outputs=(logits(graph, known),))
+    reject_folded(graph, known)
     details = {"format": "TensorFlow checkpoint"}
     return import_graph(graph, functions, details, known=known, bn_epsilon=bn_epsilon)
 

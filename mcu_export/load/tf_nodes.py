@@ -247,6 +247,17 @@ def inference_order(graph: TfGraph, sources: Collection[str] = ()) -> tuple[TfNo
     return tuple(replace(node, inputs=behind(node)) for node in order)
 
 
+def ancestors(nodes: Mapping[str, TfNode], tensors: Iterable[str]) -> dict[str, TfNode]:
+    """The nodes that ``tensors`` need, by name; the graph may have cycles."""
+    pending, found = [owner(tensor) for tensor in tensors], dict[str, TfNode]()
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found[name] = nodes[name]
+            pending += [owner(tensor) for tensor in nodes[name].inputs]
+    return found
+
+
 def walk(
     nodes: Mapping[str, TfNode],
     roots: Iterable[str],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mcu_export.errors import ModelFileError
-from mcu_export.load.tf_nodes import TfGraph, owner
+from mcu_export.load.tf_nodes import TfGraph, ancestors, owner
 from mcu_export.load.tf_settings import INPUT_OPS
 
 # Never an output of the network, though nobody reads them.
@@ -60,7 +60,9 @@ def logits(graph: TfGraph, variables: Iterable[str]) -> str:
         tensors = [
             node.inputs[0] for node in graph.nodes.values() if node.op in ops and node.inputs
         ]
-        found = {tensor: len(_ancestors(graph, tensor) & trained) for tensor in tensors}
+        found = {
+            tensor: len(trained & ancestors(graph.nodes, [tensor]).keys()) for tensor in tensors
+        }
         best = max(found, key=lambda tensor: found[tensor], default=None)
         if best is not None and found[best]:
             return _through(graph, best, _PASSING)
@@ -79,16 +81,6 @@ def _through(graph: TfGraph, tensor: str, ops: frozenset[str]) -> str:
             break
         tensor = node.inputs[0]
     return tensor
-
-
-def _ancestors(graph: TfGraph, tensor: str) -> set[str]:
-    pending, found = [owner(tensor)], set()
-    while pending:
-        name = pending.pop()
-        if name not in found:
-            found.add(name)
-            pending += [owner(read) for read in graph.nodes[name].inputs]
-    return found
 
 
 def _depend_on_input(graph: TfGraph) -> set[str]:

@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 
-from mcu_export.load.tf_nodes import TfGraph, TfNode, owner
+from mcu_export.load.tf_nodes import TfGraph, TfNode, ancestors, owner
 from mcu_export.ops import Array
 
 INPUT_OPS = frozenset({"Placeholder", "PlaceholderWithDefault", "PlaceholderV2"})
@@ -47,7 +47,7 @@ def settings(graph: TfGraph) -> Iterator[dict[str, Array]]:
 
 def _settings_of(graph: TfGraph) -> list[TfNode]:
     """The placeholders that the outputs need and that are settings."""
-    needed = _ancestors(graph)
+    needed = ancestors(graph.nodes, graph.outputs).values()
     readers = [(owner(tensor), node.op) for node in needed for tensor in node.inputs]
     data = {name for name, op in readers if op in _DATA_READERS}
     placeholders = [node for node in needed if node.op in INPUT_OPS]
@@ -58,16 +58,6 @@ def _settings_of(graph: TfGraph) -> list[TfNode]:
         if _dtype_code(node) == _BOOL
         or (_dtype_code(node) in _FLOATS and inputs and node not in inputs)
     ]
-
-
-def _ancestors(graph: TfGraph) -> list[TfNode]:
-    pending, found = [owner(tensor) for tensor in graph.outputs], dict[str, TfNode]()
-    while pending:
-        name = pending.pop()
-        if name not in found:
-            found[name] = graph.nodes[name]
-            pending += [owner(tensor) for tensor in graph.nodes[name].inputs]
-    return list(found.values())
 
 
 def _dtype_code(node: TfNode) -> int:

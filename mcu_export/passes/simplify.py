@@ -31,14 +31,12 @@ def _sink_one(graph: Graph) -> Graph:
             continue
         if len(consumers[before.name]) != 1 or not _commutes(node, shapes[before.inputs[0]]):
             continue
-        # The pair swaps roles but keeps its names: ``node`` now reads what the reshape read, and
-        # the reshape, under the name the consumers know, comes after it.
-        inner = replace(
-            node, name=before.name, inputs=before.inputs, shape=shapes[before.inputs[0]]
-        )
-        outer = replace(before, name=node.name, inputs=(inner.name,), shape=node.shape)
+        # The layer keeps its name, for people to find it; who read it now reads the reshape.
+        inner = replace(node, inputs=before.inputs, shape=shapes[before.inputs[0]])
+        outer = replace(before, inputs=(inner.name,), shape=node.shape)
+        readers = rebuild(graph, graph.nodes, {node.name: before.name})
         swapped = {before.name: inner, node.name: outer}
-        return rebuild(graph, [swapped.get(n.name, n) for n in graph.nodes])
+        return replace(readers, nodes=tuple(swapped.get(n.name, n) for n in readers.nodes))
     return graph
 
 
