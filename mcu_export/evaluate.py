@@ -24,6 +24,7 @@ class Evaluation:
         float_accuracy, accuracy: share of right answers, float and integer; None without labels.
         agreement: share of samples where both give the same class.
         sqnr_db: signal to quantization noise of the first output in dB; None without noise.
+        confusion: how often class [row] got the answer [column] in integers; None without labels.
     """
 
     samples: int
@@ -31,6 +32,7 @@ class Evaluation:
     accuracy: float | None
     agreement: float
     sqnr_db: float | None
+    confusion: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def drop(self) -> float | None:
@@ -64,7 +66,16 @@ def evaluate(
         accuracy=None if labels is None else float(np.mean(class_ == labels)),
         agreement=float(np.mean(float_class == class_)),
         sqnr_db=10 * math.log10(signal / noise) if noise and signal else None,
+        confusion=None if labels is None else confusion(labels, class_),
     )
+
+
+def confusion(labels: Array, answers: Array) -> tuple[tuple[int, ...], ...]:
+    """How often each true class (row) got each answer (column)."""
+    count = int(max(labels.max(), answers.max())) + 1
+    table = np.zeros((count, count), np.int64)
+    np.add.at(table, (labels, answers), 1)
+    return tuple(tuple(int(n) for n in row) for row in table)
 
 
 def first_outputs(

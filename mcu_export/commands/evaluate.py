@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from mcu_export.commands.common import FOLDER, common_options, print_json, progress_bar
+from mcu_export.commands.common import (
+    FOLDER,
+    common_options,
+    print_json,
+    print_table,
+    progress_bar,
+)
 
 
 @click.command("evaluate")
@@ -16,6 +23,7 @@ from mcu_export.commands.common import FOLDER, common_options, print_json, progr
 @click.option("--labels", default="", metavar="F.npz:KEY", help="Class number of each sample.")
 @click.option("--min-accuracy", type=float, help="Fail (code 7) below this share, as .85.")
 @click.option("--max-drop", type=float, help="Fail (code 7) if more points are lost to integers.")
+@click.option("--classes", is_flag=True, help="Also show every class and the confusion matrix.")
 @click.option("--name", default="", help="Which export, where the folder holds several.")
 @common_options
 def command(
@@ -24,6 +32,7 @@ def command(
     labels: str,
     min_accuracy: float | None,
     max_drop: float | None,
+    classes: bool,
     name: str,
     as_json: bool,
 ) -> None:
@@ -36,14 +45,14 @@ def command(
     from mcu_export.exported import open_export  # noqa: PLC0415
     from mcu_export.samples import load_labels, load_samples  # noqa: PLC0415
 
-    if not labels and (min_accuracy is not None or max_drop is not None):
-        raise UsageError("a gate on accuracy needs labels", where="--labels")
+    if not labels and (classes or min_accuracy is not None or max_drop is not None):
+        raise UsageError("accuracy needs labels", where="--labels", fix="give --labels F.npz:KEY")
     exported = open_export(folder, name)
     inputs = load_samples(samples, exported.quant.graph.inputs)
     total = len(next(iter(inputs.values())))
-    classes = load_labels(labels, total) if labels else None
+    truth = load_labels(labels, total) if labels else None
     with progress_bar(as_json) as progress:
-        result = evaluate(exported.quant, inputs, classes, lambda n: progress("evaluate", n, total))
+        result = evaluate(exported.quant, inputs, truth, lambda n: progress("evaluate", n, total))
     if as_json:
         print_json(asdict(result))
     else:
@@ -53,6 +62,8 @@ def command(
         click.echo(f"agreement  {result.agreement:.4f} of the answers are those of float")
         if result.sqnr_db is not None:
             click.echo(f"SQNR       {result.sqnr_db:.1f} dB")
+        if classes and result.confusion:
+            _print_classes(result.confusion, exported.manifest["labels"])
     if min_accuracy is not None and (result.accuracy or 0.0) < min_accuracy:
         raise VerificationError(
             f"accuracy {result.accuracy:.4f} is below {min_accuracy}", where="--min-accuracy"
@@ -63,3 +74,14 @@ def command(
             where="--max-drop",
             fix="use more or more typical calibration samples, or --scheme q15",
         )
+
+
+def _print_classes(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> None:
+    """A row per true class: how many there are, how many are found, what they are taken for."""
+    names = [labels[i] if i < len(labels) else str(i) for i in range(len(confusion))]
+    rows = [
+        (name, sum(row), f"{100 * row[i] / sum(row):.1f} %" if sum(row) else "", *row)
+        for i, (name, row) in enumerate(zip(names, confusion, strict=True))
+    ]
+    columns = ["class", "samples#", "right#", *(f"{name}#" for name in names)]
+    print_table("\nanswers by true class", columns, rows)
