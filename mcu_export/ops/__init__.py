@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from mcu_export.ops.arrange import Concatenate, Gather, Mean, Transpose
 from mcu_export.ops.base import (
     NO_PADDING,
     RELU,
@@ -18,12 +19,22 @@ from mcu_export.ops.base import (
     Shape,
     elements,
 )
+from mcu_export.ops.binary import Multiply, Plus, Subtract
 from mcu_export.ops.conv2d import Conv2D
 from mcu_export.ops.dense import Dense
 from mcu_export.ops.depthwise_conv2d import DepthwiseConv2D
 from mcu_export.ops.elementwise import Add, BatchNorm, Clamp, Softmax
+from mcu_export.ops.functions import (
+    Convert,
+    ElementFunction,
+    HardSwish,
+    LeakyRelu,
+    Logistic,
+    Tanh,
+)
 from mcu_export.ops.layout import Pad, Reshape
 from mcu_export.ops.pool import AveragePool2D, MaxPool2D
+from mcu_export.ops.transpose_conv2d import TransposeConv2D
 
 OPS: dict[str, type[Op]] = {
     op.kind: op
@@ -39,6 +50,19 @@ OPS: dict[str, type[Op]] = {
         Softmax,
         Reshape,
         Pad,
+        Plus,
+        Subtract,
+        Multiply,
+        Logistic,
+        Tanh,
+        LeakyRelu,
+        HardSwish,
+        Convert,
+        Concatenate,
+        Gather,
+        Transpose,
+        Mean,
+        TransposeConv2D,
     )
 }
 
@@ -53,17 +77,31 @@ __all__ = [
     "AveragePool2D",
     "BatchNorm",
     "Clamp",
+    "Concatenate",
     "Conv2D",
+    "Convert",
     "Dense",
     "DepthwiseConv2D",
+    "ElementFunction",
+    "Gather",
+    "HardSwish",
+    "LeakyRelu",
     "Limits",
+    "Logistic",
     "MaxPool2D",
+    "Mean",
+    "Multiply",
     "Op",
     "Pad",
     "Padding",
     "Params",
+    "Plus",
     "Reshape",
     "Shape",
     "Softmax",
+    "Subtract",
+    "Tanh",
+    "Transpose",
+    "TransposeConv2D",
     "elements",
 ]
