@@ -13,6 +13,7 @@ from mcu_export.ops.base import Array
 from mcu_export.quantgraph import QuantGraph, QuantNode
 from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.schemes.power_of_two import MAKERS, Value, frac_bits_for
+from mcu_export.schemes.power_of_two_elements import ELEMENT_MAKERS
 
 SCHEMES = {"q7": 8, "q15": 16}
 ABOUT_SCHEMES = {
@@ -127,7 +128,7 @@ def quantize(
 def _make(
     node: Node, inputs: list[Value], wanted: PowerOfTwo, params: Mapping[str, PowerOfTwo]
 ) -> QuantNode:
-    maker = MAKERS.get(type(node.op))
+    maker = MAKERS.get(type(node.op)) or ELEMENT_MAKERS.get(type(node.op))
     if maker is None:
         raise UnsupportedLayerError(
             f"the power-of-two schemes have no integer arithmetic for {node.op.kind}",

@@ -25,15 +25,19 @@ from mcu_export.ops import (
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Gather,
     MaxPool2D,
     Op,
     Pad,
     Reshape,
     Softmax,
+    Transpose,
+    TransposeConv2D,
 )
 from mcu_export.ops.pool import window_counts
 from mcu_export.ops.windows import pad_image, taps
 from mcu_export.quantgraph import QuantGraph, QuantNode
+from mcu_export.reference_elements import ELEMENT_LAYERS, shift_left, shift_right
 from mcu_export.schemes.arithmetic import Accumulate, Average, ExpSum, Keep, Sum
 
 Layer = Callable[[Node, Any, list[Array], Mapping[str, Array]], Array]
@@ -88,11 +92,6 @@ def dequantize_inputs(quant: QuantGraph, samples: Mapping[str, Array]) -> dict[s
     }
 
 
-def _half(shift: int) -> int:
-    """The rounding constant ``(1 << shift) >> 1``."""
-    return (1 << shift) >> 1
-
-
 def _accumulate(
     node: Node, a: Accumulate, inputs: list[Array], params: Mapping[str, Array]
 ) -> Array:
@@ -102,20 +101,15 @@ def _accumulate(
     bias = (params["bias"] << a.bias_shift).astype(dtype)
     linear = replace(node.op, limits=UNLIMITED)  # type: ignore[call-arg]
     acc = linear.compute([inputs[0].astype(dtype)], {"weights": weights, "bias": bias})
-    out: Array = np.clip((acc.astype(np.int64) + _half(a.out_shift)) >> a.out_shift, a.low, a.high)
+    out: Array = np.clip(shift_right(acc.astype(np.int64), a.out_shift), a.low, a.high)
     return out
 
 
 def _sum(node: Node, a: Sum, inputs: list[Array], params: Mapping[str, Array]) -> Array:
-    acc = sum(_shift_left(x, shift) for x, shift in zip(inputs, a.shifts, strict=True))
-    out: Array = np.clip((acc + _half(a.out_shift)) >> a.out_shift, a.low, a.high)
+    first, second = (shift_left(x, n) for x, n in zip(inputs, a.shifts, strict=True))
+    acc = first + second
+    out: Array = np.clip(shift_right(acc, a.out_shift), a.low, a.high)
     return out
-
-
-def _shift_left(x: Array, shift: int) -> Array:
-    if shift >= 0:
-        return x << shift
-    return (x + _half(-shift)) >> -shift
 
 
 def _average(node: Node, a: Average, inputs: list[Array], params: Mapping[str, Array]) -> Array:
@@ -173,4 +167,8 @@ LAYERS: dict[type[Op], Layer] = {
     Pad: _move,
     Reshape: _move,
     Softmax: _softmax,
+    TransposeConv2D: _accumulate,
+    Gather: _move,
+    Transpose: _move,
+    **ELEMENT_LAYERS,
 }

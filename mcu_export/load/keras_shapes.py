@@ -81,7 +81,7 @@ def permute(layer: Layer, inputs: list[str]) -> str:
 
 
 def moved_axes(layer: Layer, value: str, order: list[int]) -> str:
-    """The value with its axes, counted from 1, in another order, where only those of size 1 move."""
+    """The value with its axes in another order, counted from 1; only those of size 1 may move."""
     shape = layer.shape(value)
     if sorted(order) != list(range(1, len(shape) + 1)):
         raise layer.damaged(f"cannot permute {shape} by {order}")

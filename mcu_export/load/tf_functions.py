@@ -13,7 +13,7 @@ from typing import Any
 
 from mcu_export.errors import ModelFileError
 from mcu_export.load.base import MAX_NODES
-from mcu_export.load.tf_nodes import TfGraph, TfNode, check_reads, read_nodes
+from mcu_export.load.tf_nodes import TfGraph, TfNode, ancestors, check_reads, read_nodes
 
 CALL_OPS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _MAX_CALL_DEPTH = 64
@@ -46,7 +46,7 @@ def inline_calls(graph: TfGraph, functions: Mapping[str, Any]) -> TfGraph:
     """The graph with the body of the function in place of each call.
 
     A node of a function keeps its name where that is free, and gets the name of the call in front
-    of it where it is not.
+    of it where it is not. What the outputs need comes first.
 
     Raises:
         ModelFileError: calls that never end, or that do not fit the function.
@@ -54,7 +54,8 @@ def inline_calls(graph: TfGraph, functions: Mapping[str, Any]) -> TfGraph:
     result: dict[str, TfNode] = {}
     aliases: dict[str, str] = {}
     taken = set(graph.nodes)
-    pending = deque((node, 0) for node in graph.nodes.values())
+    needed = ancestors(check_reads(graph).nodes, graph.outputs)
+    pending = deque((node, 0) for node in {**needed, **graph.nodes}.values())
     while pending:
         node, depth = pending.popleft()
         called = called_function(node, functions)

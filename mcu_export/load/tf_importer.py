@@ -208,6 +208,8 @@ class Importer:
         """``value + constant``: into the bias of the layer before, or an affine step."""
         if not np.any(constant.array):
             return value
+        if not np.all(np.isfinite(constant.array)):
+            raise ModelFileError("adds NaN or infinity", where=node.where)
         vector = self._per_channel(value, constant, node)
         if value.affine is None and self._merge_bias(value, vector.array):
             return value

@@ -19,8 +19,18 @@ from mcu_export.ops.base import (
     Shape,
     elements,
 )
-from mcu_export.ops.binary import Multiply, Plus, Subtract
+from mcu_export.ops.binary import Maximum, Minimum, Multiply, Plus, Subtract
 from mcu_export.ops.conv2d import Conv2D
+from mcu_export.ops.curves import (
+    Elu,
+    Exponential,
+    Gelu,
+    HardSigmoid,
+    Mish,
+    Softplus,
+    Softsign,
+    Swish,
+)
 from mcu_export.ops.dense import Dense
 from mcu_export.ops.depthwise_conv2d import DepthwiseConv2D
 from mcu_export.ops.elementwise import Add, BatchNorm, Clamp, Softmax
@@ -34,6 +44,7 @@ from mcu_export.ops.functions import (
 )
 from mcu_export.ops.layout import Pad, Reshape
 from mcu_export.ops.pool import AveragePool2D, MaxPool2D
+from mcu_export.ops.prelu import PRelu
 from mcu_export.ops.transpose_conv2d import TransposeConv2D
 
 OPS: dict[str, type[Op]] = {
@@ -53,6 +64,17 @@ OPS: dict[str, type[Op]] = {
         Plus,
         Subtract,
         Multiply,
+        Maximum,
+        Minimum,
+        PRelu,
+        Elu,
+        Swish,
+        HardSigmoid,
+        Softplus,
+        Softsign,
+        Gelu,
+        Exponential,
+        Mish,
         Logistic,
         Tanh,
         LeakyRelu,
@@ -83,15 +105,23 @@ __all__ = [
     "Dense",
     "DepthwiseConv2D",
     "ElementFunction",
+    "Elu",
+    "Exponential",
     "Gather",
+    "Gelu",
+    "HardSigmoid",
     "HardSwish",
     "LeakyRelu",
     "Limits",
     "Logistic",
     "MaxPool2D",
+    "Maximum",
     "Mean",
+    "Minimum",
+    "Mish",
     "Multiply",
     "Op",
+    "PRelu",
     "Pad",
     "Padding",
     "Params",
@@ -99,7 +129,10 @@ __all__ = [
     "Reshape",
     "Shape",
     "Softmax",
+    "Softplus",
+    "Softsign",
     "Subtract",
+    "Swish",
     "Tanh",
     "Transpose",
     "TransposeConv2D",

@@ -17,7 +17,8 @@ def operand_shapes(shapes: Sequence[Shape], params: Params) -> tuple[Shape, Shap
     return shapes[0], shapes[1]
 
 
-def _operands(inputs: Sequence[Array], params: Params) -> tuple[Array, Array]:
+def operand_arrays(inputs: Sequence[Array], params: Params) -> tuple[Array, Array]:
+    """Both operands with as many axes, samples first, so that they broadcast."""
     first = inputs[0]
     second = inputs[1] if len(inputs) == 2 else params["operand"][None]
     rank = max(first.ndim, second.ndim)
@@ -53,7 +54,7 @@ class Subtract(_Binary):
     swapped: bool = False
 
     def compute(self, inputs: Sequence[Array], params: Params) -> Array:
-        first, second = _operands(inputs, params)
+        first, second = operand_arrays(inputs, params)
         return self.limits.apply(second - first if self.swapped else first - second)
 
 
@@ -64,7 +65,7 @@ class Multiply(_Binary):
     kind = "multiply"
 
     def compute(self, inputs: Sequence[Array], params: Params) -> Array:
-        first, second = _operands(inputs, params)
+        first, second = operand_arrays(inputs, params)
         return self.limits.apply(first * second)
 
 
@@ -75,5 +76,27 @@ class Plus(_Binary):
     kind = "plus"
 
     def compute(self, inputs: Sequence[Array], params: Params) -> Array:
-        first, second = _operands(inputs, params)
+        first, second = operand_arrays(inputs, params)
         return self.limits.apply(first + second)
+
+
+@dataclass(frozen=True)
+class Maximum(_Binary):
+    """The larger of two tensors, element by element."""
+
+    kind = "maximum"
+
+    def compute(self, inputs: Sequence[Array], params: Params) -> Array:
+        larger: Array = np.maximum(*operand_arrays(inputs, params))
+        return self.limits.apply(larger)
+
+
+@dataclass(frozen=True)
+class Minimum(_Binary):
+    """The smaller of two tensors, element by element."""
+
+    kind = "minimum"
+
+    def compute(self, inputs: Sequence[Array], params: Params) -> Array:
+        smaller: Array = np.minimum(*operand_arrays(inputs, params))
+        return self.limits.apply(smaller)

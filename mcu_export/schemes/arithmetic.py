@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mcu_export.schemes.element_arithmetic import ELEMENT_KINDS, ElementArithmetic
+
 
 @dataclass(frozen=True)
 class Accumulate:
@@ -77,5 +79,5 @@ class ExpSum:
     bound: int
 
 
-Arithmetic = Accumulate | Sum | Average | Keep | ExpSum
-KINDS: tuple[type[Arithmetic], ...] = (Accumulate, Sum, Average, Keep, ExpSum)
+Arithmetic = Accumulate | Sum | Average | Keep | ExpSum | ElementArithmetic
+KINDS: tuple[type[Arithmetic], ...] = (Accumulate, Sum, Average, Keep, ExpSum, *ELEMENT_KINDS)

@@ -23,12 +23,15 @@ from mcu_export.ops import (
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Gather,
     Limits,
     MaxPool2D,
     Op,
     Pad,
     Reshape,
     Softmax,
+    Transpose,
+    TransposeConv2D,
 )
 from mcu_export.quantgraph import QuantNode
 from mcu_export.schemes.arithmetic import Accumulate, Average, ExpSum, Keep, Sum
@@ -76,7 +79,9 @@ def integer_limits(limits: Limits, fmt: PowerOfTwo) -> tuple[int, int]:
 
 def _taps_axes(op: Op) -> tuple[int, ...]:
     """Axes of the weights that one output sums over."""
-    return {Conv2D: (1, 2, 3), DepthwiseConv2D: (0, 1), Dense: (1,)}[type(op)]
+    return {Conv2D: (1, 2, 3), DepthwiseConv2D: (0, 1), Dense: (1,), TransposeConv2D: (1, 2, 3)}[
+        type(op)
+    ]
 
 
 def _accumulate(
@@ -204,6 +209,9 @@ MAKERS: dict[type[Op], Maker] = {
     Conv2D: _accumulate,
     DepthwiseConv2D: _accumulate,
     Dense: _accumulate,
+    TransposeConv2D: _accumulate,
+    Gather: _keep,
+    Transpose: _keep,
     Add: _add,
     AveragePool2D: _average,
     MaxPool2D: _keep,

@@ -114,6 +114,7 @@ def test_keras_batch_norms_are_recognized(tmp_path):
     assert [norm.op.epsilon for norm in norms] == [0.01, 0.001]
     assert all(np.ptp(norm.params["gamma"]) > 0.1 for norm in norms)
     assert kinds(graph)[-2:] == ["dense", "softmax"]
+    assert not [node.name for node in graph.nodes if "PartitionedCall" in node.name]
     assert graph.details == {
         "format": "TensorFlow SavedModel",
         "signature": "serving_default",

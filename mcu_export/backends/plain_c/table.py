@@ -5,6 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from mcu_export.backends.base import Call, Kernel, LayerContext
+from mcu_export.backends.plain_c.elements import (
+    binary_call,
+    broadcasts_simply,
+    function_call,
+    gather_call,
+    join_call,
+    shifted,
+    slopes_call,
+    transpose_call,
+    transpose_conv_kernel,
+)
 from mcu_export.backends.plain_c.kernels import (
     AddKernel,
     ClampKernel,
@@ -20,16 +31,27 @@ from mcu_export.ops import (
     Add,
     AveragePool2D,
     Clamp,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Gather,
+    Maximum,
     MaxPool2D,
+    Minimum,
+    Multiply,
     Pad,
+    Plus,
+    PRelu,
     Reshape,
     Softmax,
+    Subtract,
+    Transpose,
+    TransposeConv2D,
     elements,
 )
 from mcu_export.program import Const, Define
+from mcu_export.schemes.power_of_two_elements import FUNCTIONS
 
 POWER_OF_TWO = frozenset({"q7", "q15"})
 
@@ -136,22 +158,13 @@ def _average_pool(context: LayerContext) -> Call:
     return _pool_call(context, "average_pool2d", kernel)
 
 
-def _shifted(variable: str, shift: int) -> str:
-    """``variable * 2**shift`` in C; a left shift of a negative number is undefined, so times."""
-    if shift == 0:
-        return variable
-    if shift > 0:
-        return f"{variable} * {1 << shift}"
-    return f"(({variable} + {1 << (-shift - 1)}) >> {-shift})"
-
-
 def _add(context: LayerContext) -> Call:
     a = context.arithmetic
     kernel = AddKernel(
         context.ctype,
         elements(context.shape),
-        _shifted("first[i]", a.shifts[0]),
-        _shifted("second[i]", a.shifts[1]),
+        shifted("first[i]", a.shifts[0]),
+        shifted("second[i]", a.shifts[1]),
         rounding=(1 << a.out_shift) >> 1,
         out_shift=a.out_shift,
         low=a.low,
@@ -226,6 +239,12 @@ def _softmax(context: LayerContext) -> Call:
     )
 
 
+def _transpose_conv(context: LayerContext) -> Call:
+    kernel = transpose_conv_kernel(context)
+    template = "plain_c/transpose_conv2d.c.j2"
+    return _accumulate_call(context, "transpose_conv2d", template, kernel, "out, h, w, in")
+
+
 KERNELS = (
     Kernel("plain-c conv2d", Conv2D, POWER_OF_TWO, _conv2d),
     Kernel("plain-c depthwise_conv2d", DepthwiseConv2D, POWER_OF_TWO, _depthwise),
@@ -237,4 +256,14 @@ KERNELS = (
     Kernel("plain-c pad", Pad, POWER_OF_TWO, _pad),
     Kernel("no code: same memory", Reshape, POWER_OF_TWO, _reshape),
     Kernel("plain-c softmax", Softmax, POWER_OF_TWO, _softmax),
+    Kernel("plain-c transpose_conv2d", TransposeConv2D, POWER_OF_TWO, _transpose_conv),
+    *(Kernel("plain-c function", op, POWER_OF_TWO, function_call) for op in FUNCTIONS),
+    *(
+        Kernel("plain-c binary", op, POWER_OF_TWO, binary_call, (broadcasts_simply,))
+        for op in (Plus, Subtract, Multiply, Maximum, Minimum)
+    ),
+    Kernel("plain-c prelu", PRelu, POWER_OF_TWO, slopes_call),
+    Kernel("plain-c concatenate", Concatenate, POWER_OF_TWO, join_call),
+    Kernel("plain-c transpose", Transpose, POWER_OF_TWO, transpose_call),
+    Kernel("plain-c gather", Gather, POWER_OF_TWO, gather_call),
 )
