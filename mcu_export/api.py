@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mcu_export.errors import ModelFileError, OutOfDateError, UsageError
+from mcu_export.load import model_files
 from mcu_export.pipeline import Export, Options, Progress, make_export, silent
 from mcu_export.samples import parse_source
 from mcu_export.version import __version__
@@ -27,7 +28,7 @@ class Sources:
 
     def paths(self) -> list[str]:
         """All of them, and one that changes with the version of mcu-export."""
-        listed = [self.model]
+        listed = model_files(self.model)
         listed += [parse_source(text).path for text in (self.samples, self.test_samples) if text]
         listed += [self.labels_file] if self.labels_file else []
         return [str(path) for path in (*dict.fromkeys(listed), VERSION_FILE)]

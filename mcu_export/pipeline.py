@@ -12,7 +12,7 @@ from mcu_export.backends import BACKENDS
 from mcu_export.calibrate import calibrate
 from mcu_export.errors import BudgetError, SamplesError, UsageError
 from mcu_export.graph import Graph, check, dump
-from mcu_export.load import load
+from mcu_export.load import load, model_files
 from mcu_export.lower import lower
 from mcu_export.names import check_model_name, model_name_from
 from mcu_export.network_file import write_network
@@ -140,7 +140,11 @@ def title(model: Path) -> str:
 
 
 def _model_facts(model: Path) -> dict[str, Any]:
-    return {"file": model.name, "sha256": hashlib.sha256(model.read_bytes()).hexdigest()}
+    """Name of the model, and a digest over all of its files."""
+    digest = hashlib.sha256()
+    for file in model_files(model):
+        digest.update(file.read_bytes())
+    return {"file": model.name, "sha256": digest.hexdigest()}
 
 
 def _manifest_options(options: Options) -> dict[str, Any]:

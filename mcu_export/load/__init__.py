@@ -6,8 +6,8 @@ needed, so that the command line starts fast.
 
 from __future__ import annotations
 
+import glob
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,29 +15,23 @@ from mcu_export.errors import ModelFileError
 from mcu_export.graph import Graph
 from mcu_export.load.base import MAX_FILE_BYTES
 
-HEAD_BYTES = 4096
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: how its first bytes look, and the function that loads it."""
+    """A file format: its name, how it is recognized, and the function that loads it."""
 
     name: str
-    recognizes: Callable[[bytes], bool]
     module: str
+    recognizes: str
     function: str
 
 
-def _is_protobuf(head: bytes) -> bool:
-    """A GraphDef starts with field 1 (a node), a library or the versions."""
-    return head[:1] in (b"\x0a", b"\x12", b"\x22")
-
-
+# The first that recognizes the content wins; a .meta file looks much like a frozen graph.
 FORMATS = (
-    Format("Keras archive", lambda head: head.startswith(b"PK"), "keras", "load_keras"),
-    Format("Keras HDF5", lambda head: HDF5_MAGIC in head, "keras", "load_keras"),
-    Format("frozen TensorFlow graph", _is_protobuf, "tf_graph", "load_frozen_graph"),
+    Format("Keras file (.keras, .h5)", "keras", "is_keras", "load_keras"),
+    Format("SavedModel folder", "saved_model", "is_saved_model", "load_saved_model"),
+    Format("TensorFlow checkpoint with .meta", "tf_meta_graph", "is_meta_graph", "load_meta_graph"),
+    Format("frozen TensorFlow graph (.pb)", "tf_graph", "is_graph_def", "load_frozen_graph"),
 )
 
 
@@ -45,7 +39,8 @@ def load(path: str | Path, *, bn_epsilon: float | None = None) -> Graph:
     """The network in a model file, with float weights and all layers of the file.
 
     Args:
-        path: a ``.keras``, ``.h5`` or frozen ``.pb`` file; the content decides.
+        path: a file or folder of one of ``FORMATS``; the content decides which. A checkpoint is
+            named by its prefix or by any of its files.
         bn_epsilon: epsilon of every batch norm instead of the file's own.
 
     Raises:
@@ -53,32 +48,32 @@ def load(path: str | Path, *, bn_epsilon: float | None = None) -> Graph:
         UnsupportedLayerError: it has a layer that mcu-export does not know.
     """
     path = Path(path)
-    head = _head(path)
+    if path.is_file():
+        _check_size(path)
     for known in FORMATS:
-        if known.recognizes(head):
-            module = importlib.import_module(f"mcu_export.load.{known.module}")
+        module = importlib.import_module(f"mcu_export.load.{known.module}")
+        if getattr(module, known.recognizes)(path):
             graph: Graph = getattr(module, known.function)(path, bn_epsilon=bn_epsilon)
             return graph
+    if not path.exists():
+        raise ModelFileError("there is no such file", where=str(path), fix="check the path")
     raise ModelFileError(
         "the format of the file is not known",
         where=str(path),
-        fix="give " + ", ".join(f"a {known.name}" for known in FORMATS),
+        fix="give a " + ", ".join(known.name for known in FORMATS),
     )
 
 
-def _head(path: Path) -> bytes:
-    """The first bytes of the file, once its size is seen to be sane."""
+def _check_size(path: Path) -> None:
+    """Refuse what is empty, or far larger than any network for a microcontroller."""
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
+        with path.open("rb"):
+            pass
     except OSError as error:
-        raise ModelFileError(
-            f"cannot read the model: {error.strerror}",
-            where=str(path),
-            fix="check the path; a model is a file",
-        ) from error
-    if not head:
+        what = f"cannot read the model: {error.strerror}"
+        raise ModelFileError(what, where=str(path), fix="check the permissions") from error
+    if not size:
         raise ModelFileError("the file is empty", where=str(path), fix="save the model again")
     if size > MAX_FILE_BYTES:
         raise ModelFileError(
@@ -86,4 +81,15 @@ def _head(path: Path) -> bytes:
             where=str(path),
             fix="a network for a microcontroller is far smaller: is this the right file?",
         )
-    return head
+
+
+def model_files(path: Path) -> list[Path]:
+    """Every file that a model is made of: one, all of a folder, or those of a checkpoint."""
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    prefix = path.with_suffix("") if path.suffix in (".meta", ".index") else path
+    parts = sorted(path.parent.glob(f"{glob.escape(prefix.name)}.data-*"))
+    if not parts:
+        return [path]
+    whole = [path.parent / f"{prefix.name}{suffix}" for suffix in (".index", ".meta")]
+    return [file for file in whole if file.is_file()] + parts

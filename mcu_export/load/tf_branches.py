@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from mcu_export.errors import ModelFileError
 from mcu_export.load.tf_fold import fold
 from mcu_export.load.tf_functions import inline_calls
 from mcu_export.load.tf_importer import PASSING_OPS
@@ -21,6 +22,7 @@ from mcu_export.ops import Array
 
 _SWITCHES = frozenset({"Switch", "RefSwitch"})
 _MERGES = frozenset({"Merge", "RefMerge"})
+_MAX_BRANCH_DEPTH = 32
 _IFS = frozenset({"If", "StatelessIf"})
 
 
@@ -33,13 +35,17 @@ def take_branches(
         graph: the graph.
         functions: its functions by name.
         known: values of tensors that are no constants in the graph.
+
+    Raises:
+        ModelFileError: branches within branches without end.
     """
-    while True:
+    for _ in range(_MAX_BRANCH_DEPTH):
         ops = {node.op for node in inference_order(graph, known)}
         chosen = dict(_chosen_functions(graph, known)) if ops & _IFS else {}
         if not chosen:
             return _without_switches(graph, known) if ops & _MERGES else graph
         graph = inline_calls(replace(graph, nodes={**graph.nodes, **chosen}), functions)
+    raise ModelFileError("branches call each other without end", where=graph.source)
 
 
 def _chosen_functions(graph: TfGraph, known: Mapping[str, Array]) -> Iterator[tuple[str, TfNode]]:
@@ -57,9 +63,8 @@ def _chosen_functions(graph: TfGraph, known: Mapping[str, Array]) -> Iterator[tu
 def _without_switches(graph: TfGraph, known: Mapping[str, Array]) -> TfGraph:
     """The graph with a tensor in place of each Switch and Merge that is decided."""
 
-    def before(node: TfNode) -> Iterator[str]:
-        yield from map(owner, node.inputs)
-        yield from (name for name in node.controls if name in graph.nodes)
+    def before(node: TfNode) -> list[str]:
+        return [*map(owner, node.inputs), *_pivots(graph, node)]
 
     @cache
     def condition_of(tensor: str) -> bool | None:
@@ -75,7 +80,9 @@ def _without_switches(graph: TfGraph, known: Mapping[str, Array]) -> TfGraph:
                 aliases[f"{node.name}:0"] = alive[0]
             elif not alive:
                 dead_nodes.add(node.name)
-        elif len(alive) < len(node.inputs) or any(name in dead_nodes for name in node.controls):
+        elif len(alive) < len(node.inputs) or any(
+            name in dead_nodes for name in _pivots(graph, node)
+        ):
             dead_nodes.add(node.name)
         elif node.op in _SWITCHES and len(node.inputs) == 2:
             condition = condition_of(node.inputs[1])
@@ -83,6 +90,18 @@ def _without_switches(graph: TfGraph, known: Mapping[str, Array]) -> TfGraph:
                 dead.add(f"{node.name}:{int(not condition)}")
                 aliases[f"{node.name}:{int(condition)}"] = node.inputs[0]
     return graph.replaced(graph.nodes, aliases)
+
+
+def _pivots(graph: TfGraph, node: TfNode) -> list[str]:
+    """What ties a node without inputs to its branch: control inputs that come from a Switch."""
+    found = []
+    for name in node.controls:
+        pivot = graph.nodes.get(name)
+        if pivot is not None and pivot.op == "Identity" and pivot.inputs:
+            pivot = graph.nodes[owner(pivot.inputs[0])]
+        if pivot is not None and pivot.op in _SWITCHES:
+            found.append(name)
+    return found
 
 
 def _condition(graph: TfGraph, tensor: str, known: Mapping[str, Array]) -> bool | None:

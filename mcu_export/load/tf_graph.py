@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def _import(
     for tensor, value in importer.run(order, graph.outputs).items():
         logits = None if keep_softmax else _logits(importer, value)
         dropped = dropped or logits is not None
-        names.append(logits or importer.sample(value, graph.nodes[owner(tensor)]))
+        names.append(importer.sample(logits or value, graph.nodes[owner(tensor)]))
     found = front_end(graph.nodes, order)
     more: dict[str, Any] = {"front_end": found} if found else {}
     if dropped:
@@ -111,7 +112,7 @@ def _import(
     return importer.builder.finish(list(dict.fromkeys(names)), {**details, **more})
 
 
-def _logits(importer: Importer, value: Value) -> str | None:
+def _logits(importer: Importer, value: Value) -> Value | None:
     """What an output is the Softmax of; None where it is no Softmax, or somebody reads that.
 
     Classes are told by the largest value, and logits keep more bits than their softmax.
@@ -121,4 +122,4 @@ def _logits(importer: Importer, value: Value) -> str | None:
     read = any(value.source in node.inputs for node in nodes)
     if made is None or read or value.affine or not isinstance(made.op, Softmax):
         return None
-    return made.inputs[0]
+    return replace(value, source=made.inputs[0])

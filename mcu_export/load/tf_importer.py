@@ -217,10 +217,9 @@ class Importer:
         if affine.after is not None:
             value = self.settle(value)
             affine = Affine(node)
-        if affine.scale is None and affine.before is None:
-            return replace(value, affine=replace(affine, node=node, before=vector))
-        if affine.scale is None and affine.before is not None:
-            vector = replace(vector, array=affine.before.array + vector.array)
+        if affine.scale is None:
+            if affine.before is not None:
+                vector = replace(vector, array=affine.before.array + vector.array)
             return replace(value, affine=replace(affine, node=node, before=vector))
         return replace(value, affine=replace(affine, node=node, after=vector))
 

@@ -13,6 +13,7 @@ _NO_OUTPUT_OPS = frozenset({"NoOp", "Assert", "Print", "PrintV2", "Shape", "Rank
 # What a network's own output goes through on its way to a decision.
 _DECISIONS = frozenset({"ArgMax", "TopK", "TopKV2"})
 _PASSING = frozenset({"Identity", "Cast", "Reshape"})
+_MAX_PASSING = 64
 # Ops of a training graph that read logits, the most telling first; input 0 is the logits.
 _LOGIT_READERS = (
     frozenset({"SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits"}),
@@ -74,8 +75,8 @@ def logits(graph: TfGraph, variables: Iterable[str]) -> str:
 
 
 def _through(graph: TfGraph, tensor: str, ops: frozenset[str]) -> str:
-    """The tensor before all ops of that kind."""
-    for _ in range(len(graph.nodes)):
+    """The tensor before a row of such ops."""
+    for _ in range(_MAX_PASSING):
         node = graph.nodes[owner(tensor)]
         if node.op not in ops or not node.inputs:
             break

@@ -85,9 +85,7 @@ BIASES = {
 }
 DENSE = {
     "static flatten": lambda x: dense(static_flatten(x)),
-    "dynamic flatten": lambda x: dense(
-        tf.ensure_shape(dynamic_flatten(x), [None, 216]),
-    ),
+    "dynamic flatten": lambda x: dense(tf.ensure_shape(dynamic_flatten(x), [None, 216])),
     "transposed weights": lambda x: tf.matmul(static_flatten(x), weights(4, 216), transpose_b=True),
     "adjoint weights": lambda x: tf.matmul(static_flatten(x), weights(4, 216), adjoint_b=True),
     "on rows": lambda x: tf.tensordot(x, weights(3, 6), [[3], [0]]),
@@ -189,6 +187,16 @@ def test_the_last_softmax_is_left_off_and_recorded(tmp_path):
     logits = run(graph, built.samples)
     exponential = np.exp(logits - logits.max(axis=1, keepdims=True))
     assert_close(exponential / exponential.sum(axis=1, keepdims=True), built.outputs)
+
+
+def test_logits_have_the_shape_that_their_softmax_had(tmp_path):
+    def build(x):
+        y = tf.nn.softmax(conv(tf.reduce_mean(x, [1, 2], keepdims=True), kernel=1))
+        return tf.reshape(y, [-1, 5])
+
+    graph = load_frozen_graph(freeze(tmp_path, build).path)
+    assert kinds(graph) == ["average_pool2d", "conv2d", "reshape"]
+    assert graph.shapes()[graph.outputs[0]] == (5,)
 
 
 def test_a_softmax_in_the_middle_stays(tmp_path):

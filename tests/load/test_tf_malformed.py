@@ -166,6 +166,24 @@ def test_a_function_that_calls_itself(tmp_path):
         load(tmp_path, graph.SerializeToString())
 
 
+def test_branches_that_take_themselves(tmp_path):
+    graph = new("GraphDef")
+    graph.ParseFromString(graph_of(placeholder(1, 4), constant("c", [1.0], [])))
+    for owner, name in ((graph.node, "y"), (graph.library.function.add().node_def, "y")):
+        branch = owner.add(name=name, op="If", input=["c", "x"])
+        branch.attr["then_branch"].func.name = branch.attr["else_branch"].func.name = "again"
+    (function,) = graph.library.function
+    function.signature.name = "again"
+    function.signature.input_arg.add(name="x", type=1)
+    function.signature.output_arg.add(name="b", type=1)
+    function.node_def[0].input[0] = "one:output:0"
+    function.node_def.add().CopyFrom(graph.node[1])
+    function.node_def[1].name = "one"
+    function.ret["b"] = "y:output:0"
+    with pytest.raises(ModelFileError, match="without end"):
+        load(tmp_path, graph.SerializeToString())
+
+
 def test_variables_without_values(tmp_path):
     nodes = [placeholder(1, 4), ("v", "VariableV2", [], {}), ("y", "MatMul", "xv", {})]
     with pytest.raises(ModelFileError, match="no value for this variable") as caught:
