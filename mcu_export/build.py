@@ -20,6 +20,10 @@ from mcu_export.resources import resource_dir
 
 TIMEOUT_SECONDS = 3600
 COSTS = re.compile(r"instructions=(\d+) stack=(\d+) samples=(\d+)")
+LIBRARY = (
+    "the model calls CMSIS-NN: set CMSIS_NN_INC to its include folders and CMSIS_NN_LIB to a "
+    "static library for this target, compiled with what `make -s flags` in firmware/ prints"
+)
 INSTALL = "install them: apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
 
 
@@ -140,7 +144,7 @@ def compiled_size(export: Path, name: str, target: Target) -> Size:
         flags = _make(export, name, target, work, ["-s", "flags"]).split()
         cross = "" if target.on == "host" else "arm-none-eabi-"
         compiler = (target.compiler or "cc") if target.on == "host" else "arm-none-eabi-gcc"
-        include = _environment_includes()
+        include = [f"-isystem{path}" for path in _library().get("CMSIS_NN_INC", [])]
         source, made = export / f"{name}.c", work / "model.o"
         _run([compiler, "-std=c99", *flags, *include, "-c", str(source), "-o", str(made)])
         text, data, bss = _run([f"{cross}size", str(made)]).splitlines()[1].split()[:3]
@@ -161,6 +165,7 @@ def pack_inputs(inputs: Mapping[str, Array], dtypes: Mapping[str, str]) -> bytes
 def _make(export: Path, name: str, target: Target, work: Path, arguments: list[str]) -> str:
     command = ["make", "--no-print-directory", "-C", str(resource_dir("firmware")), *arguments]
     command += [f"MODEL={name}", f"MODEL_DIR={export.resolve()}", f"BUILD={work}"]
+    command += [f"{name}={' '.join(paths)}" for name, paths in _library().items()]
     return _run(command + target.variables())
 
 
@@ -176,20 +181,20 @@ def _run(command: list[str]) -> str:
         raise ToolchainError(
             f"{command[0]} ended with code {done.returncode}",
             where="its last lines:\n" + shown,
-            fix="for cmsis-nn-legacy set CMSIS_NN_INC and CMSIS_NN_LIB"
-            if "arm_nnfunctions.h" in shown
+            fix=LIBRARY
+            if re.search(r"arm_nnfunctions\.h|undefined reference to .arm_", shown)
             else "",
         )
     return done.stdout
 
 
-def _environment_includes() -> list[str]:
-    """``-isystem`` for each folder of CMSIS_NN_INC, which make takes from the environment too."""
-    return [
-        part
-        for folder in os.environ.get("CMSIS_NN_INC", "").split()
-        for part in ("-isystem", folder)
-    ]
+def _library() -> dict[str, list[str]]:
+    """The user's CMSIS-NN as the environment names it, absolute: make runs in another folder."""
+    return {
+        name: [str(Path(path).absolute()) for path in os.environ[name].split()]
+        for name in ("CMSIS_NN_INC", "CMSIS_NN_LIB")
+        if os.environ.get(name)
+    }
 
 
 @contextmanager

@@ -7,6 +7,7 @@ constants it needs in which order, and how much scratch memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from mcu_export.backends import BACKENDS
@@ -14,7 +15,7 @@ from mcu_export.backends.base import Backend, Call, LayerContext, choose_kernel,
 from mcu_export.graph import node_macs, shape_text
 from mcu_export.names import comment_text, identifiers
 from mcu_export.ops import elements
-from mcu_export.program import Define, Function, Port, Program, Step, Value
+from mcu_export.program import Define, Function, Port, Program, Statement, Step, Value
 from mcu_export.quantgraph import QuantGraph, QuantNode
 
 
@@ -88,7 +89,15 @@ class _Lowering:
             limits=tuple(self.limits[i] for i in inputs),
             inputs=tuple(self._variable(i) for i in inputs),
             output=self.values[layer.name].variable,
+            read_later=tuple(self._read_later(layer, i) for i in inputs),
         )
+
+    def _read_later(self, layer: QuantNode, value: str) -> bool:
+        """Whether ``value``, by whatever name, is needed after ``layer``."""
+        home, graph = self._home(value), self.quant.graph
+        later = graph.nodes[graph.nodes.index(layer.node) + 1 :]
+        names = (*graph.outputs, *(name for node in later for name in node.inputs))
+        return any(self._home(name) == home for name in names)
 
     def _variable(self, value: str) -> str:
         return self.values[self._home(value)].variable
@@ -106,29 +115,35 @@ class _Lowering:
         if not call.function:
             self.aliases[layer.name] = self._home(layer.node.inputs[0])
             return
+        self._leave_room(self._home(layer.node.inputs[0]), call.reads_behind)
+        self.steps.append(self._step(context, kernel.name, call))
+
+    def _leave_room(self, value: str, behind: int) -> None:
+        known = self.values[value]
+        self.values[value] = replace(known, behind=max(known.behind, behind))
+
+    def _statement(self, context: LayerContext, call: Call) -> Statement:
+        """The C call; a function that it needs is made, or found among those made before."""
         function = function_of(context, call, self.functions)
         if function:
             self.functions[function.kernel] = function
-        self.steps.append(self._step(context, kernel.name, call, function))
+        return Statement(function.name if function else call.function, call.arguments, call.success)
 
-    def _step(
-        self, context: LayerContext, kernel: str, call: Call, function: Function | None
-    ) -> Step:
+    def _step(self, context: LayerContext, kernel: str, call: Call) -> Step:
         layer = context.layer
+        calls = (call, call.then) if call.then else (call,)
         return Step(
             layer=layer.name,
             op=context.op.kind,
-            kernel=kernel,
+            kernel=" + ".join((kernel, *(behind.title for behind in calls[1:]))),
             comment=comment_text(describe(context)),
-            function=function.name if function else call.function,
-            arguments=call.arguments,
+            statements=tuple(self._statement(context, each) for each in calls),
             defines=call.defines,
             consts=call.consts,
             reads=tuple(self._home(i) for i in layer.node.inputs),
             writes=layer.name,
             in_place=call.in_place,
             scratch=call.scratch,
-            status=call.status,
             facts=self._facts(context),
         )
 

@@ -80,7 +80,7 @@ def _blocks(program: Program) -> list[_Block]:
             tuple(members[key]),
             min(steps),
             max(steps),
-            aligned(max(program.values[name].bytes for name in members[key])),
+            aligned(max(program.values[name].room for name in members[key])),
         )
         for key, steps in spans.items()
     ]

@@ -60,6 +60,15 @@ class Function:
 
 
 @dataclass(frozen=True)
+class Statement:
+    """A C call; ``success`` is what the function must return, if it tells."""
+
+    function: str
+    arguments: tuple[str, ...]
+    success: str = ""
+
+
+@dataclass(frozen=True)
 class Value:
     """A tensor in the arena.
 
@@ -68,17 +77,24 @@ class Value:
         variable: C identifier of the pointer to it.
         ctype: C type of an element.
         elements: number of elements.
+        behind: bytes behind it that a kernel reads too, and does not use.
     """
 
     name: str
     variable: str
     ctype: str
     elements: int
+    behind: int = 0
 
     @property
     def bytes(self) -> int:
         """Size in RAM."""
         return self.elements * ctype_bytes(self.ctype)
+
+    @property
+    def room(self) -> int:
+        """Size in RAM with the bytes behind it."""
+        return self.bytes + self.behind
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +106,11 @@ class Step:
         op: kind of the op.
         kernel: which kernel does it, as the manifest names it.
         comment: op, shapes, attributes, Q formats.
-        function: C function to call.
-        arguments: C expressions, in order.
+        statements: C calls, in order.
         defines, consts: what the weight header has for this layer.
         reads: names of the values read; ``writes``: the value written.
         in_place: the output may lie on the first input.
         scratch: C variable and bytes of scratch memory, or none.
-        status: the function returns a status that must be checked.
         facts: numbers for the manifest: shifts, formats, MACs, bound.
     """
 
@@ -104,15 +118,13 @@ class Step:
     op: str
     kernel: str
     comment: str
-    function: str
-    arguments: tuple[str, ...]
+    statements: tuple[Statement, ...]
     defines: tuple[Define, ...]
     consts: tuple[Const, ...]
     reads: tuple[str, ...]
     writes: str
     in_place: bool
     scratch: Value | None
-    status: str
     facts: Mapping[str, Any]
 
     @property

@@ -14,7 +14,16 @@ import numpy as np
 
 from mcu_export.names import comment_text, string_literal
 from mcu_export.ops.base import Array
-from mcu_export.program import Const, Define, Layout, Port, Program, Step, ctype_bytes
+from mcu_export.program import (
+    Const,
+    Define,
+    Layout,
+    Port,
+    Program,
+    Statement,
+    Step,
+    ctype_bytes,
+)
 from mcu_export.version import ABI, __version__
 
 LINE = 96
@@ -50,7 +59,7 @@ class LayerView:
 
     index: int
     comment: str
-    call: str
+    calls: tuple[str, ...]
     output: str
     output_bytes: int
     defines: tuple[Define, ...]
@@ -97,6 +106,7 @@ class ModelView:
     arena_bytes: int
     macs: int
     includes: tuple[str, ...]
+    checked: bool
     labels: tuple[str, ...]
     inputs: tuple[PortView, ...]
     outputs: tuple[PortView, ...]
@@ -172,19 +182,19 @@ def const_view(const: Const) -> ArrayView:
     )
 
 
-def call_text(function: str, arguments: Sequence[str], status: str) -> str:
-    """A C call statement, wrapped; with a status it is checked by the given statement."""
-    head = f"{function}("
-    lines, line = [], head
-    for index, argument in enumerate(arguments):
-        piece = argument + (", " if index < len(arguments) - 1 else "")
-        if len(line) + len(piece) > LINE - 4 and line.strip() != head:
+def call_text(statement: Statement) -> str:
+    """A C call statement, wrapped; what a function returns is checked where it tells."""
+    end = f") == {statement.success});" if statement.success else ");"
+    line = ("MCU_EXPORT_CHECK(" if statement.success else "") + f"{statement.function}("
+    lines = []
+    last = len(statement.arguments) - 1
+    for index, argument in enumerate(statement.arguments):
+        piece = argument + (end if index == last else ", ")
+        if len(line) + len(piece) > LINE - 4 and index:
             lines.append(line.rstrip())
             line = "        "
         line += piece
-    lines.append(line + ")")
-    call = "\n".join(lines)
-    return f"{status}({call});" if status else f"{call};"
+    return "\n".join((*lines, line))
 
 
 def export_id(program: Program, layout: Layout) -> str:
@@ -193,7 +203,7 @@ def export_id(program: Program, layout: Layout) -> str:
     for function in program.functions:
         digest.update(repr(function).encode())
     for step in program.steps:
-        digest.update(repr((step.function, step.arguments, step.defines, step.comment)).encode())
+        digest.update(repr((step.statements, step.defines, step.comment)).encode())
         for const in step.consts:
             digest.update(const.name.encode() + np.ascontiguousarray(const.values).tobytes())
     digest.update(repr((program.inputs, program.outputs, program.labels)).encode())
@@ -215,6 +225,7 @@ def model_view(program: Program, layout: Layout, functions: Sequence[str], title
         arena_bytes=layout.arena_bytes,
         macs=sum(step.facts["macs"] for step in program.steps),
         includes=program.includes,
+        checked=any(each.success for step in program.steps for each in step.statements),
         labels=tuple(string_literal(label) for label in program.labels),
         inputs=tuple(_port_view(port, program, layout) for port in program.inputs),
         outputs=tuple(_port_view(port, program, layout) for port in program.outputs),
@@ -245,7 +256,7 @@ def _layer_view(index: int, step: Step, program: Program) -> LayerView:
     return LayerView(
         index=index,
         comment=step.comment,
-        call=call_text(step.function, step.arguments, step.status),
+        calls=tuple(call_text(each) for each in step.statements),
         output=output.variable,
         output_bytes=output.bytes,
         defines=step.defines,

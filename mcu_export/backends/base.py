@@ -29,6 +29,8 @@ class LayerContext:
         formats: formats of the inputs.
         limits: smallest and largest integer that each input really takes.
         inputs: C expressions of the inputs; ``output`` that of the output.
+        read_later: whether each input is needed after this layer: another one reads it, or it is
+            an output of the network.
     """
 
     layer: QuantNode
@@ -39,6 +41,7 @@ class LayerContext:
     limits: tuple[tuple[int, int], ...]
     inputs: tuple[str, ...]
     output: str
+    read_later: tuple[bool, ...]
 
     @property
     def op(self) -> Any:
@@ -89,7 +92,10 @@ class Call:
     """How a layer is done in C: one call, and what it needs.
 
     ``source`` is the template and the frozen dataclass that make the function; the function of a
-    library has none. An empty ``function`` says that nothing has to be done.
+    library has none. An empty ``function`` says that nothing has to be done. ``success`` is what
+    the function must return, if it tells. ``reads_behind`` is how many bytes behind its first input
+    it reads without using them. ``then`` is called next, in place on the output: an activation that
+    the function itself does not do.
     """
 
     function: str
@@ -99,7 +105,14 @@ class Call:
     consts: tuple[Const, ...] = ()
     scratch: Value | None = None
     in_place: bool = False
-    status: str = ""
+    reads_behind: int = 0
+    success: str = ""
+    then: Call | None = None
+
+    @property
+    def title(self) -> str:
+        """What the manifest calls it, where it is not the kernel of the table."""
+        return f"plain-c {self.function}" if self.source else self.function
 
 
 Constraint = Callable[[LayerContext], bool]

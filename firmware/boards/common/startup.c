@@ -6,6 +6,8 @@
 #include "port.h"
 #include "systick.h"
 
+#include <stdlib.h>
+
 #define CPACR (*(volatile uint32_t *)0xE000ED88U)
 #define CFSR (*(volatile uint32_t *)0xE000ED28U)
 #define CPACR_CP10_CP11_FULL (0xFU << 20)
@@ -41,6 +43,13 @@ const vector_table vectors __attribute__((section(".vectors"), used)) = {
                  Fault_Handler, /* 14 PendSV */
                  SysTick_Handler},
 };
+
+/* A program that gives up; the one of the C library would hang. */
+void abort(void)
+{
+    port_print("FAULT: abort\n");
+    port_exit(PORT_EXIT_FAULT);
+}
 
 static NOINLINE void initialize_memory(void)
 {
