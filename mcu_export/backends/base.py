@@ -89,7 +89,8 @@ class Call:
     """How a layer is done in C: one call, and what it needs.
 
     ``source`` is the template and the frozen dataclass that make the function; the function of a
-    library has none. An empty ``function`` says that nothing has to be done.
+    library has none. An empty ``function`` says that nothing has to be done. ``helpers`` are
+    templates of functions that the function calls; each is made once.
     """
 
     function: str
@@ -100,6 +101,7 @@ class Call:
     scratch: Value | None = None
     in_place: bool = False
     status: str = ""
+    helpers: tuple[str, ...] = ()
 
 
 Constraint = Callable[[LayerContext], bool]

@@ -14,6 +14,7 @@ from pathlib import Path
 from mcu_export.errors import ModelFileError
 from mcu_export.graph import Graph
 from mcu_export.load.base import MAX_FILE_BYTES
+from mcu_export.quantgraph import QuantGraph
 
 HEAD_BYTES = 4096
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -35,6 +36,7 @@ def _is_protobuf(head: bytes) -> bool:
 
 
 FORMATS = (
+    Format("TensorFlow Lite file", lambda head: head[4:8] == b"TFL3", "tflite", "load_tflite"),
     Format("Keras archive", lambda head: head.startswith(b"PK"), "keras", "load_keras"),
     Format("Keras HDF5", lambda head: HDF5_MAGIC in head, "keras", "load_keras"),
     Format("frozen TensorFlow graph", _is_protobuf, "tf_graph", "load_frozen_graph"),
@@ -42,10 +44,19 @@ FORMATS = (
 
 
 def load(path: str | Path, *, bn_epsilon: float | None = None) -> Graph:
-    """The network in a model file, with float weights and all layers of the file.
+    """The float network in a model file; of a quantized one the real values of its integers.
+
+    Arguments and errors are those of :func:`load_network`.
+    """
+    loaded = load_network(path, bn_epsilon=bn_epsilon)
+    return loaded.graph if isinstance(loaded, QuantGraph) else loaded
+
+
+def load_network(path: str | Path, *, bn_epsilon: float | None = None) -> Graph | QuantGraph:
+    """The network in a model file, with all layers of the file, quantized if the file is.
 
     Args:
-        path: a ``.keras``, ``.h5`` or frozen ``.pb`` file; the content decides.
+        path: a ``.keras``, ``.h5``, frozen ``.pb`` or ``.tflite`` file; the content decides.
         bn_epsilon: epsilon of every batch norm instead of the file's own.
 
     Raises:
@@ -57,8 +68,10 @@ def load(path: str | Path, *, bn_epsilon: float | None = None) -> Graph:
     for known in FORMATS:
         if known.recognizes(head):
             module = importlib.import_module(f"mcu_export.load.{known.module}")
-            graph: Graph = getattr(module, known.function)(path, bn_epsilon=bn_epsilon)
-            return graph
+            loaded: Graph | QuantGraph = getattr(module, known.function)(
+                path, bn_epsilon=bn_epsilon
+            )
+            return loaded
     raise ModelFileError(
         "the format of the file is not known",
         where=str(path),
