@@ -25,7 +25,7 @@ from mcu_export.load.tflite_model import (
 from mcu_export.ops import Op, Shape
 from mcu_export.ops.base import Array
 from mcu_export.quantgraph import QuantGraph
-from mcu_export.schemes.affine import assemble
+from mcu_export.schemes.affine import INTERPRETER, MICRO, assemble
 from mcu_export.schemes.formats import Affine, Format
 
 Constants = Mapping[str, tuple[Array, Format]]
@@ -217,16 +217,17 @@ def _finish(importer: Importer) -> Graph | QuantGraph:
     bits = {fmt.bits for fmt in importer.formats.values()}
     scheme = "int16x8" if 16 in bits else "int8"
     details["integers"] = "those of the file"
-    details["same_bytes_as"] = "TensorFlow Lite Micro; fully connected layers round twice"
+    details["same_bytes_as"] = MICRO
     return assemble(replace(graph, details=details), scheme, importer.formats, importer.constants)
 
 
-def single_rounding(quant: QuantGraph) -> QuantGraph:
-    """The network with fully connected layers that round once, as TFLite's interpreter does."""
-    formats = quant.formats()
+def like_interpreter(quant: QuantGraph) -> QuantGraph:
+    """The network with the kernels of TFLite's interpreter where they differ from TFLite Micro's.
+
+    Tests compare with the interpreter; what is exported is the network as TFLite Micro runs it.
+    """
     constants = {
         node.name: {role: (array, node.param_formats[role]) for role, array in node.params.items()}
         for node in quant.nodes
     }
-    affine = {name: fmt for name, fmt in formats.items() if isinstance(fmt, Affine)}
-    return assemble(quant.graph, quant.scheme, affine, constants, "single")
+    return assemble(quant.graph, quant.scheme, quant.formats(), constants, INTERPRETER)

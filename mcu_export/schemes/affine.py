@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +58,9 @@ from mcu_export.schemes.fixed_point import INT32_MAX, quantize_multiplier
 from mcu_export.schemes.formats import Affine, Format, PerChannel
 from mcu_export.schemes.power_of_two_elements import FUNCTIONS
 
+# TFLite Micro (and CMSIS-NN), or the interpreter of recent TensorFlow releases, in which a dense
+# layer rounds once and an element-wise product has a multiplier of float32 precision.
+MICRO, INTERPRETER = "TensorFlow Lite Micro", "TensorFlow Lite interpreter"
 WIDE_MAX = 2**47 - 1  # what the 64-bit accumulator may hold so that rescaling fits 64 bits
 Constants = Mapping[str, tuple[Array, Format]]
 
@@ -79,7 +83,7 @@ class AffineValue:
 class Task:
     """A layer whose arithmetic is wanted.
 
-    ``dense_rounding`` is how a dense layer rounds: ``double`` as TFLite Micro, or ``single``.
+    ``like`` names whose kernels are repeated where they differ: ``MICRO`` or ``INTERPRETER``.
     """
 
     node: Node
@@ -87,7 +91,7 @@ class Task:
     shapes: tuple[Shape, ...]
     out: Affine
     constants: Constants
-    dense_rounding: str
+    like: str
 
     def fail(self, what: str, fix: str = "") -> UnsupportedLayerError:
         """The error that this layer cannot be run."""
@@ -124,7 +128,7 @@ def assemble(
     scheme: str,
     formats: Mapping[str, Affine],
     constants: Mapping[str, Constants],
-    dense_rounding: str = "double",
+    like: str = MICRO,
 ) -> QuantGraph:
     """The integer network for given formats and integer constants.
 
@@ -133,7 +137,7 @@ def assemble(
         scheme: ``int8`` or ``int16x8``.
         formats: of every value.
         constants: for each node its integer constants with their formats.
-        dense_rounding: ``double`` (TFLite Micro, CMSIS-NN) or ``single`` (TFLite interpreter).
+        like: whose kernels are repeated where they differ.
 
     Raises:
         UnsupportedLayerError: a layer without integer arithmetic, or formats that cannot be.
@@ -145,7 +149,7 @@ def assemble(
         inputs = tuple(known[name] for name in node.inputs)
         own = constants.get(node.name, {})
         seen = tuple(shapes[name] for name in node.inputs)
-        task = Task(node, inputs, seen, formats[node.name], own, dense_rounding)
+        task = Task(node, inputs, seen, formats[node.name], own, like)
         maker = MAKERS.get(type(node.op))
         if maker is None:
             raise task.fail(f"the affine schemes have no integer arithmetic for {node.op.kind}")
@@ -197,13 +201,19 @@ def _scaled(task: Task) -> Scaled:
         input_offset=-x.format.zero_point,
         multipliers=tuple(multiplier for multiplier, _ in pairs),
         shifts=tuple(shift for _, shift in pairs),
-        rounding="wide" if wide else task.dense_rounding if dense else "double",
+        rounding=_rounding(task, wide, bound),
         acc_bits=64 if wide else 32,
         output_offset=task.out.zero_point,
         low=low,
         high=high,
         bound=bound,
     )
+
+
+def _rounding(task: Task, wide: bool, bound: int) -> str:
+    if isinstance(task.node.op, Dense) and task.like == INTERPRETER and bound <= INT32_MAX:
+        return "single"
+    return "wide" if wide else "double"
 
 
 def _weight_factor(input_scale: float, weight_scale: float, in_float32: bool) -> float:
@@ -257,14 +267,19 @@ def _sum(task: Task) -> ScaledSum:
 
 def _product(task: Task) -> ScaledProduct:
     first, second = _operand(task)
-    factor = first.format.scale * second.format.scale / task.out.scale
-    multiplier, shift = quantize_multiplier(factor)
+    precision = np.float32 if task.like == INTERPRETER else np.float64
+    scales = (precision(fmt.scale) for fmt in (first.format, second.format, task.out))
+    multiplier, shift = quantize_multiplier(_product_factor(*scales))
     bound = first.largest * second.largest
     if bound << max(shift, 0) > INT32_MAX:
         raise task.fail("the scale of its output is far too small for that of its inputs")
     low, high = task.limits()
     offsets = (-first.format.zero_point, -second.format.zero_point)
     return ScaledProduct(offsets, multiplier, shift, task.out.zero_point, low, high, bound)
+
+
+def _product_factor(first: Any, second: Any, out: Any) -> float:
+    return float(first * second / out)
 
 
 def _mean(task: Task) -> ScaledMean:
