@@ -1,8 +1,8 @@
 """int8 and int16x8 from a float network: formats from observed ranges, integer constants.
 
 After the TensorFlow Lite quantization specification: activations of 8 bits asymmetric with zero
-exactly an integer, of 16 bits symmetric; weights of 8 bits symmetric without -128, per output
-channel for convolutions and per tensor for dense layers; bias on the scale of the accumulator.
+exactly an integer, of 16 bits symmetric; weights of 8 bits symmetric without -128, a scale for each
+output channel; bias on the scale of the accumulator.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mcu_export.ops import (
     AveragePool2D,
     Conv2D,
     Convert,
+    Dense,
     DepthwiseConv2D,
     Gather,
     Logistic,
@@ -45,7 +46,12 @@ SHARES = np.linspace(1.0, 0.3, 29)
 KEEPING: tuple[type[Op], ...] = (
     *(Reshape, MaxPool2D, AveragePool2D, Pad, Gather, Transpose, Convert),
 )
-CHANNEL_AXIS: dict[type[Op], int] = {Conv2D: 0, DepthwiseConv2D: 2, TransposeConv2D: 0}
+CHANNEL_AXIS: dict[type[Op], int] = {
+    Conv2D: 0,
+    DepthwiseConv2D: 2,
+    TransposeConv2D: 0,
+    Dense: 0,
+}
 ChooseRange = Callable[[Observed, int], tuple[float, float]]
 
 
@@ -155,11 +161,8 @@ def _weight_scales(
     op: Op, weights: Array, bias: Array, input_scale: float
 ) -> tuple[tuple[float, ...], int]:
     """Scales and their axis; large enough that the bias fits its integers with a bit to spare."""
-    axis = CHANNEL_AXIS.get(type(op))
-    by_bias = np.abs(bias) / (input_scale * BIAS_MAX)
-    if axis is None:
-        largest = max(float(np.abs(weights).max()) / WEIGHT_MAX, float(by_bias.max()))
-        return (_scale(largest),), 0
+    axis = CHANNEL_AXIS[type(op)]
     others = tuple(i for i in range(weights.ndim) if i != axis)
+    by_bias = np.abs(bias) / (input_scale * BIAS_MAX)
     needed = np.maximum(np.abs(weights).max(axis=others) / WEIGHT_MAX, by_bias)
     return tuple(_scale(float(scale)) for scale in needed), axis
