@@ -20,7 +20,7 @@ from mcu_export.schemes.affine_arithmetic import (
     ExpShareWide,
     TwoSlopes,
 )
-from mcu_export.schemes.element_arithmetic import Lookup
+from mcu_export.schemes.element_arithmetic import Interpolate, Lookup
 from mcu_export.schemes.fixed_point import (
     INT32_MAX,
     divide_by_power,

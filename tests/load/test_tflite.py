@@ -48,7 +48,7 @@ def _differences(quant: QuantGraph, content: bytes, count: int) -> tuple[int, in
     expected = interpret(content, given)
     values = run_reference(like_interpreter(quant), inputs)
     compared = [name for name in values if name in expected and name not in inputs]
-    assert len(compared) >= 0.9 * (len(values) - 1)
+    assert len(compared) >= len(values) - 4  # inputs, reshapes of ours, names that are not unique
     wrong = sum(
         int((values[n].reshape(count, -1) != expected[n].reshape(count, -1)).sum())
         for n in compared
@@ -101,8 +101,7 @@ def test_float_network(tmp_path: Path):
     graph = _load(tmp_path, content)
     samples = np.random.default_rng(1).standard_normal((3, *SHAPE)).astype(np.float32)
     ours = run_float(graph, {graph.inputs[0].name: samples})[graph.outputs[0]]
-    detail = interpret(content, samples)
-    theirs = detail[next(n for n in detail if n.startswith("Identity"))]
+    theirs = interpret(content, samples)[""]
     assert np.abs(ours.ravel() - theirs.ravel()).max() < 1e-5
 
 
@@ -125,7 +124,7 @@ def test_half_quantized_networks_are_refused(settings: dict, says: str, tmp_path
 
 def test_unknown_operator_is_named(tmp_path: Path):
     with pytest.raises(UnsupportedLayerError, match="EXP"):
-        _load(tmp_path, convert(lambda x: tf.exp(x)))
+        _load(tmp_path, convert(tf.exp))
 
 
 def test_damaged_files_end_with_an_error_of_ours(tmp_path: Path):

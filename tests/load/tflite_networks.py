@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import tensorflow as tf
 
@@ -62,7 +64,10 @@ def convert(function, integers: str = "", **settings: object) -> bytes:
 
 
 def interpret(content: bytes, inputs: np.ndarray) -> dict[str, np.ndarray]:
-    """Every tensor by name, (samples, *shape), from the reference kernels of the interpreter."""
+    """Every tensor by name, (samples, *shape), from the reference kernels of the interpreter.
+
+    Left out are tensors that share their name; ``""`` is the output.
+    """
     interpreter = tf.lite.Interpreter(
         model_content=content,
         experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_REF,
@@ -70,16 +75,19 @@ def interpret(content: bytes, inputs: np.ndarray) -> dict[str, np.ndarray]:
     )
     interpreter.allocate_tensors()
     (entry,) = interpreter.get_input_details()
+    names = Counter(detail["name"] for detail in interpreter.get_tensor_details())
+    places = {d["name"]: d["index"] for d in interpreter.get_tensor_details()}
+    places = {name: index for name, index in places.items() if names[name] == 1}
+    places[""] = interpreter.get_output_details()[0]["index"]
     seen: dict[str, list[np.ndarray]] = {}
     for sample in inputs:
         interpreter.set_tensor(
             entry["index"], sample.astype(entry["dtype"]).reshape(entry["shape"])
         )
         interpreter.invoke()
-        for detail in interpreter.get_tensor_details():
+        for name, index in places.items():
             try:
-                value = interpreter.get_tensor(detail["index"])
-            except ValueError:
+                seen.setdefault(name, []).append(interpreter.get_tensor(index).copy())
+            except ValueError:  # scratch memory of a kernel
                 continue
-            seen.setdefault(detail["name"], []).append(value.copy())
-    return {name: np.stack(values) for name, values in seen.items()}
+    return {name: np.stack(values) for name, values in seen.items() if values}
