@@ -18,6 +18,12 @@ from mcu_export.ops import elements
 from mcu_export.program import Define, Function, Port, Program, Statement, Step, Value
 from mcu_export.quantgraph import QuantGraph, QuantNode
 
+# What the manifest says of a layer's arithmetic, where it has it.
+FACTS = (
+    *("bias_shift", "out_shift", "shift", "shifts", "multiplier", "multipliers"),
+    *("left_shift", "rounding", "acc_bits"),
+)
+
 
 def lower(quant: QuantGraph, backend: Backend, name: str, labels: Sequence[str] = ()) -> Program:
     """The program that runs ``quant`` with the kernels of ``backend``.
@@ -124,6 +130,8 @@ class _Lowering:
 
     def _statement(self, context: LayerContext, call: Call) -> Statement:
         """The C call; a function that it needs is made, or found among those made before."""
+        for helper in call.helpers:
+            self.functions.setdefault(helper, Function(self.model, "", helper, None))
         function = function_of(context, call, self.functions)
         if function:
             self.functions[function.kernel] = function
@@ -155,14 +163,14 @@ class _Lowering:
             "shape": list(context.shape),
             "inputs": list(layer.node.inputs),
             "format": layer.format.text(),
-            "input_frac_bits": [f.frac_bits for f in context.formats],
-            "output_frac_bits": layer.format.frac_bits,
         }
-        for role, fmt in layer.param_formats.items():
-            facts[f"{role}_frac_bits"] = fmt.frac_bits
-        for shift in ("bias_shift", "out_shift", "shift", "shifts"):
-            if hasattr(a, shift):
-                facts[shift] = getattr(a, shift)
+        for key in context.formats[0].facts():
+            facts[f"input_{key}"] = [f.facts()[key] for f in context.formats]
+        for role, fmt in (("output", layer.format), *layer.param_formats.items()):
+            facts |= {f"{role}_{key}": value for key, value in fmt.facts().items()}
+        for shown in FACTS:
+            if hasattr(a, shown):
+                facts[shown] = getattr(a, shown)
         facts["accumulator_bound"] = getattr(a, "bound", None)
         return facts
 
@@ -177,10 +185,10 @@ class _Lowering:
             ctype=f"{fmt.dtype}_t",
             elements=elements(shape),
             shape=" x ".join(str(size) for size in shape),
-            format=f"{fmt.text()}: real value = integer * 2^{-fmt.frac_bits}",
+            format=f"{fmt.text()}: {fmt.formula()}",
             defines=(
                 Define(f"{macro}_SIZE", elements(shape), "elements"),
-                Define(f"{macro}_FRAC_BITS", fmt.frac_bits, ""),
+                *(Define(f"{macro}_{suffix}", number, "") for suffix, number in fmt.macros()),
             ),
         )
 

@@ -12,7 +12,7 @@ from mcu_export.backends import BACKENDS
 from mcu_export.calibrate import calibrate
 from mcu_export.errors import BudgetError, SamplesError, UsageError
 from mcu_export.graph import Graph, check, dump
-from mcu_export.load import load, model_files
+from mcu_export.load import load_network, model_files
 from mcu_export.lower import lower
 from mcu_export.names import check_model_name, model_name_from
 from mcu_export.network_file import write_network
@@ -21,8 +21,8 @@ from mcu_export.passes import run_passes
 from mcu_export.plan import plan
 from mcu_export.program import Layout, Program
 from mcu_export.quantgraph import QuantGraph
-from mcu_export.quantize import CALIBRATIONS, SCHEMES, choose_formats, quantize
-from mcu_export.reference import quantize_inputs, run_reference
+from mcu_export.quantize import ABOUT_SCHEMES, CALIBRATIONS, quantize_network
+from mcu_export.reference import quantize_inputs, random_inputs, run_reference
 from mcu_export.render import render
 from mcu_export.report.manifest import manifest, manifest_text
 from mcu_export.samples import load_samples, real_values, spread
@@ -37,10 +37,13 @@ def silent(stage: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    """What a user can choose; every field is an option of ``mcu-export export``."""
+    """What a user can choose; every field is an option of ``mcu-export export``.
+
+    An empty ``scheme`` is that of a quantized file, else q7.
+    """
 
     name: str = ""
-    scheme: str = "q7"
+    scheme: str = ""
     backend: str = "plain-c"
     calibration: str = "mse"
     bn_epsilon: float | None = None
@@ -84,20 +87,15 @@ def make_export(
         McuExportError: with the exit code of what went wrong.
     """
     options = _checked(options, model)
-    loaded = check(load(model, bn_epsilon=options.bn_epsilon), "load")
-    passes = tuple(run_passes(loaded))
-    graph = passes[-1][1]
-    if not samples:
-        raise SamplesError(
-            "there are no calibration samples",
-            where="--samples",
-            fix="give about 100 typical inputs: --samples FILE.npz[:KEY]",
-        )
-    inputs = load_samples(samples, graph.inputs)
-    count = len(next(iter(inputs.values())))
-    ranges = calibrate(graph, real_values(inputs), lambda n: progress("calibrate", n, count))
-    formats = choose_formats(graph, ranges, options.scheme, options.calibration)
-    quant = quantize(graph, options.scheme, *formats)
+    source = _load(model, options)
+    graph, given = source.graph, source.given
+    inputs = _samples(samples, graph, given)
+    if given is None:
+        count = len(next(iter(inputs.values())))
+        ranges = calibrate(graph, real_values(inputs), lambda n: progress("calibrate", n, count))
+        quant = quantize_network(graph, ranges, options.scheme or "q7", options.calibration)
+    else:
+        quant = given
     program = lower(quant, BACKENDS[options.backend], options.name, options.labels)
     layout = plan(program)
     shown = load_samples(test_samples, graph.inputs) if test_samples else inputs
@@ -108,16 +106,61 @@ def make_export(
     files = {name: text.encode() for name, text in rendered.files.items()}
     files[f"{options.name}_reference.npz"] = write_network(quant, golden.inputs)
     files[f"{options.name}.json"] = manifest_text(content).encode()
-    dumps = {"0_load": dump(loaded)} | {
-        f"{i}_{name}": dump(after) for i, (name, after) in enumerate(passes, 1)
+    dumps = {"0_load": dump(source.loaded)} | {
+        f"{i}_{name}": dump(after) for i, (name, after) in enumerate(source.passes, 1)
     }
-    return Export(loaded, graph, quant, program, layout, content, files, dumps)
+    return Export(source.loaded, graph, quant, program, layout, content, files, dumps)
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A model file once it is loaded and the passes are done.
+
+    ``given`` is the integer network of a file that is quantized already; no pass touches it.
+    """
+
+    loaded: Graph
+    passes: tuple[tuple[str, Graph], ...]
+    given: QuantGraph | None
+
+    @property
+    def graph(self) -> Graph:
+        """The float network after the passes."""
+        return self.passes[-1][1] if self.passes else self.loaded
+
+
+def _load(model: Path, options: Options) -> _Source:
+    network = load_network(model, bn_epsilon=options.bn_epsilon)
+    if isinstance(network, Graph):
+        loaded = check(network, "load")
+        return _Source(loaded, tuple(run_passes(loaded)), None)
+    if options.scheme not in ("", network.scheme):
+        raise UsageError(
+            f"the network is quantized already, as {network.scheme}",
+            where=f"--scheme {options.scheme}",
+            fix="leave the option out, or give the float network",
+        )
+    return _Source(network.graph, (), network)
+
+
+def _samples(samples: str, graph: Graph, given: QuantGraph | None) -> dict[str, Array]:
+    """Calibration samples; a quantized network needs none, its self-test is then random."""
+    if samples:
+        return load_samples(samples, graph.inputs)
+    if given is not None:
+        drawn = random_inputs(given)
+        return {name: x.astype(given.input_formats[name].dtype) for name, x in drawn.items()}
+    raise SamplesError(
+        "there are no calibration samples",
+        where="--samples",
+        fix="give about 100 typical inputs: --samples FILE.npz[:KEY]",
+    )
 
 
 def _checked(options: Options, model: Path) -> Options:
     """The options, their values known and the name filled in."""
     for option, value, known in (
-        ("--scheme", options.scheme, SCHEMES),
+        ("--scheme", options.scheme or "q7", ABOUT_SCHEMES),
         ("--backend", options.backend, BACKENDS),
         ("--calibration", options.calibration, CALIBRATIONS),
     ):

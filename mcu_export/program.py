@@ -41,7 +41,7 @@ class Define:
     """A ``#define`` of the weight header."""
 
     name: str
-    value: int
+    value: int | str
     comment: str
 
 

@@ -11,6 +11,7 @@ from mcu_export.errors import UnsupportedLayerError
 from mcu_export.graph import Graph, Node
 from mcu_export.ops.base import Array
 from mcu_export.quantgraph import QuantGraph, QuantNode
+from mcu_export.schemes.affine_formats import AFFINE_SCHEMES, quantize_affine
 from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.schemes.power_of_two import MAKERS, Value, frac_bits_for
 from mcu_export.schemes.power_of_two_elements import ELEMENT_MAKERS
@@ -19,6 +20,8 @@ SCHEMES = {"q7": 8, "q15": 16}
 ABOUT_SCHEMES = {
     "q7": "8 bits, every scale a power of two",
     "q15": "16 bits, every scale a power of two",
+    "int8": "8 bits after the TensorFlow Lite specification, weights per channel",
+    "int16x8": "the same with 16-bit activations and 64-bit accumulators",
 }
 # Frac bits above those of min-max that the least-squares search tries: each saturates more of
 # the tail and halves the step.
@@ -73,6 +76,23 @@ CALIBRATIONS: dict[str, tuple[ChooseActivation, ChooseWeights]] = {
     "mse": (mse_activation, mse_weights),
     "minmax": (minmax_activation, minmax_weights),
 }
+
+
+def quantize_network(graph: Graph, ranges: Ranges, scheme: str, calibration: str) -> QuantGraph:
+    """The integer network of a float one, in any scheme.
+
+    Args:
+        graph: the float network after the passes.
+        ranges: what every value was observed to do.
+        scheme: one of :data:`ABOUT_SCHEMES`.
+        calibration: one of :data:`CALIBRATIONS`.
+
+    Raises:
+        UnsupportedLayerError: a layer that the scheme has no arithmetic for.
+    """
+    if scheme in AFFINE_SCHEMES:
+        return quantize_affine(graph, ranges, scheme, calibration)
+    return quantize(graph, scheme, *choose_formats(graph, ranges, scheme, calibration))
 
 
 def choose_formats(

@@ -37,12 +37,14 @@ from mcu_export.ops import (
 from mcu_export.ops.pool import window_counts
 from mcu_export.ops.windows import pad_image, taps
 from mcu_export.quantgraph import QuantGraph, QuantNode
+from mcu_export.reference_affine import AFFINE_LAYERS
 from mcu_export.reference_elements import ELEMENT_LAYERS, shift_left, shift_right
 from mcu_export.schemes.arithmetic import Accumulate, Average, ExpSum, Keep, Sum
 
 Layer = Callable[[Node, Any, list[Array], Mapping[str, Array]], Array]
 
 EXACT_FLOAT32 = 2**24
+RANDOM_SAMPLES = 32
 
 
 def run_reference(quant: QuantGraph, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -61,7 +63,8 @@ def run_batches(quant: QuantGraph, inputs: Mapping[str, Array]) -> Iterator[dict
 
 def run_layer(node: QuantNode, inputs: list[Array]) -> Array:
     """Output of one layer, int64, within the limits of its format."""
-    out = LAYERS[type(node.node.op)](node.node, node.arithmetic, inputs, node.params)
+    layer = AFFINE_LAYERS.get(type(node.arithmetic)) or LAYERS[type(node.node.op)]
+    out = layer(node.node, node.arithmetic, inputs, node.params)
     if out.size and not (node.format.lowest <= out.min() and out.max() <= node.format.highest):
         raise InternalError("the reference left the output format", where=node.name)
     return out
@@ -89,6 +92,20 @@ def dequantize_inputs(quant: QuantGraph, samples: Mapping[str, Array]) -> dict[s
             formats[name].dequantize(array) if array.dtype == formats[name].dtype else array
         ).astype(np.float32)
         for name, array in samples.items()
+    }
+
+
+def random_inputs(quant: QuantGraph, count: int = RANDOM_SAMPLES) -> dict[str, Array]:
+    """Integers of the whole range of each input's format, always the same ones."""
+    generator = np.random.default_rng(0)
+    return {
+        tensor.name: generator.integers(
+            quant.input_formats[tensor.name].lowest,
+            quant.input_formats[tensor.name].highest,
+            (count, *tensor.shape),
+            endpoint=True,
+        )
+        for tensor in quant.graph.inputs
     }
 
 

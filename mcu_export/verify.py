@@ -11,11 +11,9 @@ from mcu_export.build import Run, Target, compiled_size, pack_inputs, run_stream
 from mcu_export.errors import InternalError
 from mcu_export.exported import Exported
 from mcu_export.ops.base import Array
-from mcu_export.quantgraph import QuantGraph
-from mcu_export.reference import quantize_inputs, run_reference
+from mcu_export.reference import quantize_inputs, random_inputs, run_reference
 from mcu_export.samples import load_samples, spread
 
-RANDOM_SAMPLES = 32
 BATCH = 16
 
 
@@ -129,20 +127,6 @@ def compare(
             raise InternalError("the trace holds other layers than the manifest")
         progress(start + len(rows))
     return compared, mismatches, first
-
-
-def random_inputs(quant: QuantGraph, count: int = RANDOM_SAMPLES) -> dict[str, Array]:
-    """Integers of the whole range of each input's format, always the same ones."""
-    generator = np.random.default_rng(0)
-    return {
-        tensor.name: generator.integers(
-            quant.input_formats[tensor.name].lowest,
-            quant.input_formats[tensor.name].highest,
-            (count, *tensor.shape),
-            endpoint=True,
-        )
-        for tensor in quant.graph.inputs
-    }
 
 
 def choose_inputs(exported: Exported, samples: str, count: int | None) -> dict[str, Array]:

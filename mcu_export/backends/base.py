@@ -95,7 +95,8 @@ class Call:
     library has none. An empty ``function`` says that nothing has to be done. ``success`` is what
     the function must return, if it tells. ``reads_behind`` is how many bytes behind its first input
     it reads without using them. ``then`` is called next, in place on the output: an activation that
-    the function itself does not do.
+    the function itself does not do. ``helpers`` are templates of functions that the function
+    calls; each is made once.
     """
 
     function: str
@@ -108,6 +109,7 @@ class Call:
     reads_behind: int = 0
     success: str = ""
     then: Call | None = None
+    helpers: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:

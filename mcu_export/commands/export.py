@@ -26,7 +26,12 @@ from mcu_export.commands.common import (
     metavar="F.npz[:KEY]",
     help="Calibration samples, first axis samples; a part as in F.npz:mfcc[:,:,:10].",
 )
-@click.option("--scheme", default="q7", show_default=True, help="See `mcu-export list schemes`.")
+@click.option(
+    "--scheme",
+    default="",
+    show_default="q7, or that of a quantized file",
+    help="See `mcu-export list schemes`.",
+)
 @click.option(
     "--backend", default="plain-c", show_default=True, help="See `mcu-export list backends`."
 )
@@ -59,8 +64,8 @@ def command(
 ) -> None:
     """Write the C that runs MODEL: weights, kernels, self-test, manifest.
 
-    MODEL is a .keras, .h5 or frozen TensorFlow .pb file. Files are written only if they change,
-    and all of them or none.
+    MODEL is a .keras, .h5, frozen TensorFlow .pb or .tflite file. Files are written only if they
+    change, and all of them or none.
     """
     from mcu_export.api import Sources, export_files  # noqa: PLC0415 -- numpy and jinja2
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from mcu_export.errors import ModelFileError
 from mcu_export.graph import Graph
 from mcu_export.load.base import MAX_FILE_BYTES
+from mcu_export.quantgraph import QuantGraph
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Format:
 
 # The first that recognizes the content wins; a .meta file looks much like a frozen graph.
 FORMATS = (
+    Format("TensorFlow Lite file", "tflite", "is_tflite", "load_tflite"),
     Format("Keras file (.keras, .h5)", "keras", "is_keras", "load_keras"),
     Format("SavedModel folder", "saved_model", "is_saved_model", "load_saved_model"),
     Format("TensorFlow checkpoint with .meta", "tf_meta_graph", "is_meta_graph", "load_meta_graph"),
@@ -36,7 +38,16 @@ FORMATS = (
 
 
 def load(path: str | Path, *, bn_epsilon: float | None = None) -> Graph:
-    """The network in a model file, with float weights and all layers of the file.
+    """The float network in a model file; of a quantized one the real values of its integers.
+
+    Arguments and errors are those of :func:`load_network`.
+    """
+    loaded = load_network(path, bn_epsilon=bn_epsilon)
+    return loaded.graph if isinstance(loaded, QuantGraph) else loaded
+
+
+def load_network(path: str | Path, *, bn_epsilon: float | None = None) -> Graph | QuantGraph:
+    """The network in a model file, with all layers of the file, quantized if the file is.
 
     Args:
         path: a file or folder of one of ``FORMATS``; the content decides which. A checkpoint is
@@ -53,8 +64,9 @@ def load(path: str | Path, *, bn_epsilon: float | None = None) -> Graph:
     for known in FORMATS:
         module = importlib.import_module(f"mcu_export.load.{known.module}")
         if getattr(module, known.recognizes)(path):
-            graph: Graph = getattr(module, known.function)(path, bn_epsilon=bn_epsilon)
-            return graph
+            made = getattr(module, known.function)(path, bn_epsilon=bn_epsilon)
+            loaded: Graph | QuantGraph = made
+            return loaded
     if not path.exists():
         raise ModelFileError("there is no such file", where=str(path), fix="check the path")
     raise ModelFileError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mcu_export.schemes.affine_arithmetic import AFFINE_KINDS, AffineArithmetic
 from mcu_export.schemes.element_arithmetic import ELEMENT_KINDS, ElementArithmetic
 
 
@@ -79,5 +80,9 @@ class ExpSum:
     bound: int
 
 
-Arithmetic = Accumulate | Sum | Average | Keep | ExpSum | ElementArithmetic
-KINDS: tuple[type[Arithmetic], ...] = (Accumulate, Sum, Average, Keep, ExpSum, *ELEMENT_KINDS)
+Arithmetic = Accumulate | Sum | Average | Keep | ExpSum | ElementArithmetic | AffineArithmetic
+KINDS: tuple[type[Arithmetic], ...] = (
+    *(Accumulate, Sum, Average, Keep, ExpSum),
+    *ELEMENT_KINDS,
+    *AFFINE_KINDS,
+)
