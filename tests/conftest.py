@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# The same examples on every run, and no failure because a machine is busy.
+settings.register_profile(
+    "project",
+    deadline=None,
+    derandomize=True,
+    max_examples=40,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +32,12 @@ def data_dir() -> Path:
     if os.environ.get("MCU_EXPORT_REQUIRE_DATA") == "1":
         pytest.fail(f"MCU_EXPORT_REQUIRE_DATA is set, but there is no {folder}")
     pytest.skip("needs the real networks: set MCU_EXPORT_DATA to their folder")
+
+
+@pytest.fixture(scope="session")
+def tf() -> ModuleType:
+    """TensorFlow, imported once: the oracle of float arithmetic."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow  # noqa: PLC0415 -- takes seconds
+
+    return tensorflow

@@ -63,6 +63,12 @@ class BatchNorm(Op):
             f"normalizes {channels} channels, its input has {shape[-1]}",
             "only a normalization over the last axis (channels last) is supported",
         )
+        lowest = float(np.min(params["variance"])) + self.epsilon
+        require(
+            lowest > 0,
+            f"the smallest variance plus epsilon {self.epsilon:g} is {lowest:g}; it has no root",
+            "give an epsilon above 0 (--bn-epsilon), such as the 0.001 of Keras",
+        )
         return shape
 
     def compute(self, inputs: Sequence[Array], params: Params) -> Array:

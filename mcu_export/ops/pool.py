@@ -9,7 +9,7 @@ from functools import reduce
 import numpy as np
 
 from mcu_export.ops.base import NO_PADDING, UNLIMITED, Array, Limits, Op, Padding, Params, Shape
-from mcu_export.ops.windows import pad_image, taps, window_output
+from mcu_export.ops.windows import pad_image, pooling_output, taps
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class MaxPool2D(Op):
 
     def infer(self, shapes: Sequence[Shape], params: Params) -> Shape:
         (shape,) = shapes
-        return *window_output(shape, self.kernel, self.strides, self.padding), shape[2]
+        return pooling_output(shape, self.kernel, self.strides, self.padding)
 
     def compute(self, inputs: Sequence[Array], params: Params) -> Array:
         x = pad_image(inputs[0], self.padding, -np.inf)
@@ -45,7 +45,7 @@ class AveragePool2D(Op):
 
     def infer(self, shapes: Sequence[Shape], params: Params) -> Shape:
         (shape,) = shapes
-        return *window_output(shape, self.kernel, self.strides, self.padding), shape[2]
+        return pooling_output(shape, self.kernel, self.strides, self.padding)
 
     def compute(self, inputs: Sequence[Array], params: Params) -> Array:
         x = pad_image(inputs[0], self.padding)

@@ -46,6 +46,19 @@ def window_output(
     return height // strides[0] + 1, width // strides[1] + 1
 
 
+def pooling_output(
+    shape: Shape, kernel: tuple[int, int], strides: tuple[int, int], padding: Padding
+) -> Shape:
+    """Shape of the output of a pooling, whose windows must all hold an element of the image."""
+    p = padding
+    require(
+        max(p.top, p.bottom) < kernel[0] and max(p.left, p.right) < kernel[1],
+        f"a window {kernel[0]}x{kernel[1]} may lie wholly in the padding {p.text()}",
+        "pad less than the size of the window",
+    )
+    return *window_output(shape, kernel, strides, padding), shape[2]
+
+
 def pad_image(x: Array, padding: Padding, value: float = 0) -> Array:
     """``x`` (N, H, W, C) with ``value`` around each image."""
     if padding == Padding():
