@@ -150,7 +150,7 @@ class _Lowering:
             consts=call.consts,
             reads=tuple(self._home(i) for i in layer.node.inputs),
             writes=layer.name,
-            in_place=call.in_place,
+            overlaps=call.all_overlaps,
             scratch=call.scratch,
             facts=self._facts(context),
         )

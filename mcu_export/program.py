@@ -23,17 +23,35 @@ class Const:
         ctype: C type of an element.
         values: the integers, flat, in the order in memory.
         comment: role, shape with axis names, Q format.
+        alignment: in bytes, if the kernel needs more than the type.
     """
 
     name: str
     ctype: str
     values: Array
     comment: str
+    alignment: int = 0
 
     @property
     def bytes(self) -> int:
         """Size in flash."""
         return int(self.values.size) * ctype_bytes(self.ctype)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Where the output of a step may lie on one of its inputs that nobody reads afterwards.
+
+    Attributes:
+        read: index of the input in ``reads``.
+        most: the output may start at most so many bytes above the start of the input; a negative
+            number means below it.
+        exact: it may start there only, or not overlap at all.
+    """
+
+    read: int
+    most: int
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,7 +127,7 @@ class Step:
         statements: C calls, in order.
         defines, consts: what the weight header has for this layer.
         reads: names of the values read; ``writes``: the value written.
-        in_place: the output may lie on the first input.
+        overlaps: where the output may lie on an input.
         scratch: C variable and bytes of scratch memory, or none.
         facts: numbers for the manifest: shifts, formats, MACs, bound.
     """
@@ -123,7 +141,7 @@ class Step:
     consts: tuple[Const, ...]
     reads: tuple[str, ...]
     writes: str
-    in_place: bool
+    overlaps: tuple[Overlap, ...]
     scratch: Value | None
     facts: Mapping[str, Any]
 

@@ -51,6 +51,7 @@ class ArrayView:
     count: int
     rows: str
     comment: str
+    attribute: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ class ModelView:
     layers: tuple[LayerView, ...]
     memory_header: str
     memory: tuple[MemoryRow, ...]
+    helpers: tuple[str, ...]
     functions: tuple[str, ...]
 
     @property
@@ -179,6 +181,7 @@ def const_view(const: Const) -> ArrayView:
         int(const.values.size),
         array_rows(const.values),
         comment_text(const.comment),
+        f" __attribute__((aligned({const.alignment})))" if const.alignment else "",
     )
 
 
@@ -211,7 +214,13 @@ def export_id(program: Program, layout: Layout) -> str:
     return f"0x{digest.hexdigest()[:8]}U"
 
 
-def model_view(program: Program, layout: Layout, functions: Sequence[str], title: str) -> ModelView:
+def model_view(
+    program: Program,
+    layout: Layout,
+    helpers: Sequence[str],
+    functions: Sequence[str],
+    title: str,
+) -> ModelView:
     """What the header, the weight header and the C file show."""
     return ModelView(
         name=program.name,
@@ -232,6 +241,7 @@ def model_view(program: Program, layout: Layout, functions: Sequence[str], title
         layers=tuple(_layer_view(i, step, program) for i, step in enumerate(program.steps)),
         memory_header=_memory_header(layout),
         memory=_memory_rows(program, layout),
+        helpers=tuple(helpers),
         functions=tuple(functions),
     )
 

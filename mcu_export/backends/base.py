@@ -12,7 +12,7 @@ from typing import Any
 from mcu_export.errors import UnsupportedLayerError
 from mcu_export.graph import shape_text
 from mcu_export.ops.base import Array, Op, Params, Shape
-from mcu_export.program import Const, Define, Function, Value
+from mcu_export.program import Const, Define, Function, Overlap, Value
 from mcu_export.quantgraph import QuantNode
 from mcu_export.schemes.formats import Format
 
@@ -95,8 +95,8 @@ class Call:
     library has none. An empty ``function`` says that nothing has to be done. ``success`` is what
     the function must return, if it tells. ``reads_behind`` is how many bytes behind its first input
     it reads without using them. ``then`` is called next, in place on the output: an activation that
-    the function itself does not do. ``helpers`` are templates of functions that the function
-    calls; each is made once.
+    the function itself does not do. ``in_place`` is short for an exact overlap with the first
+    input. ``helpers`` are templates of functions that the function calls; each is made once.
     """
 
     function: str
@@ -106,6 +106,7 @@ class Call:
     consts: tuple[Const, ...] = ()
     scratch: Value | None = None
     in_place: bool = False
+    overlaps: tuple[Overlap, ...] = ()
     reads_behind: int = 0
     success: str = ""
     then: Call | None = None
@@ -115,6 +116,11 @@ class Call:
     def title(self) -> str:
         """What the manifest calls it, where it is not the kernel of the table."""
         return f"plain-c {self.function}" if self.source else self.function
+
+    @property
+    def all_overlaps(self) -> tuple[Overlap, ...]:
+        """Every way in which the output may lie on an input."""
+        return self.overlaps + ((Overlap(0, 0, exact=True),) if self.in_place else ())
 
 
 Constraint = Callable[[LayerContext], bool]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mcu_export.backends.base import Call, Kernel, LayerContext
+from mcu_export.backends.plain_c import fast
 from mcu_export.backends.plain_c.elements import (
     binary_call,
     broadcasts_simply,
@@ -27,6 +28,7 @@ from mcu_export.backends.plain_c.kernels import (
     image_elements,
     window_of,
 )
+from mcu_export.backends.plain_c.trailing import trail_of_pixels
 from mcu_export.ops import (
     Add,
     AveragePool2D,
@@ -50,10 +52,11 @@ from mcu_export.ops import (
     TransposeConv2D,
     elements,
 )
-from mcu_export.program import Const, Define
+from mcu_export.program import Const, Define, Overlap, ctype_bytes
 from mcu_export.schemes.power_of_two_elements import FUNCTIONS
 
 POWER_OF_TWO = frozenset({"q7", "q15"})
+Q7 = frozenset({"q7"})
 
 
 def format_defines(context: LayerContext) -> tuple[Define, ...]:
@@ -113,6 +116,18 @@ def _depthwise(context: LayerContext) -> Call:
     )
 
 
+def _paired_conv2d(context: LayerContext) -> Call:
+    return fast.conv2d(context, format_defines(context))
+
+
+def _paired_dense(context: LayerContext) -> Call:
+    return fast.dense(context, format_defines(context))
+
+
+def _plane_depthwise(context: LayerContext) -> Call:
+    return fast.depthwise(context, format_defines(context))
+
+
 def _dense(context: LayerContext) -> Call:
     a, weights = context.arithmetic, context.params["weights"]
     rows = elements(context.shape) // weights.shape[0]
@@ -127,6 +142,7 @@ def _pool_call(context: LayerContext, function: str, kernel: PoolKernel) -> Call
         function,
         arguments=(context.inputs[0], context.output),
         source=(f"plain_c/{function}.c.j2", kernel),
+        overlaps=(Overlap(0, trail_of_pixels(kernel.window, 0) * ctype_bytes(kernel.ctype)),),
     )
 
 
@@ -174,7 +190,7 @@ def _add(context: LayerContext) -> Call:
         "add",
         arguments=(*context.inputs, context.output),
         source=("plain_c/add.c.j2", kernel),
-        in_place=True,
+        overlaps=(Overlap(0, 0), Overlap(1, 0)),
     )
 
 
@@ -185,7 +201,7 @@ def _clamp(context: LayerContext) -> Call:
         "clamp",
         arguments=(context.inputs[0], context.output),
         source=("plain_c/clamp.c.j2", kernel),
-        in_place=True,
+        overlaps=(Overlap(0, 0),),
     )
 
 
@@ -245,9 +261,14 @@ def _transpose_conv(context: LayerContext) -> Call:
     return _accumulate_call(context, "transpose_conv2d", template, kernel, "out, h, w, in")
 
 
+FAST = (fast.small_sums, fast.small_shift)
+
 KERNELS = (
+    Kernel("plain-c conv2d, paired weights", Conv2D, Q7, _paired_conv2d, FAST),
     Kernel("plain-c conv2d", Conv2D, POWER_OF_TWO, _conv2d),
+    Kernel("plain-c depthwise_conv2d, by planes", DepthwiseConv2D, Q7, _plane_depthwise),
     Kernel("plain-c depthwise_conv2d", DepthwiseConv2D, POWER_OF_TWO, _depthwise),
+    Kernel("plain-c dense, paired weights", Dense, Q7, _paired_dense, FAST),
     Kernel("plain-c dense", Dense, POWER_OF_TWO, _dense),
     Kernel("plain-c max_pool2d", MaxPool2D, POWER_OF_TWO, _max_pool),
     Kernel("plain-c average_pool2d", AveragePool2D, POWER_OF_TWO, _average_pool),

@@ -1,0 +1,285 @@
+"""Fast q7 kernels of plain-c: conv and dense on paired weights, depthwise plane by plane.
+
+One generated source serves every core: the compiler's feature macros choose vectors (MVE), pairs
+of 16 bits (DSP) or plain C, and all give the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mcu_export.backends.base import Call, LayerContext
+from mcu_export.backends.plain_c.kernels import Window, window_of
+from mcu_export.backends.plain_c.packing import Paired, fits_accumulators, pair_weights
+from mcu_export.backends.plain_c.trailing import trail_of_pixels, trail_of_planes
+from mcu_export.ops import elements
+from mcu_export.program import Const, Define, Overlap
+
+PLANE_BYTES = 1024
+MAX_OUT_SHIFT = 22
+WORDS = 8
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """How an accumulator becomes an int8: ``function(value)``, or with limits."""
+
+    narrow: str
+    low: int
+    high: int
+
+
+def narrow_of(arithmetic: Any) -> Narrow:
+    """The helper for the limits of a layer."""
+    low, high = arithmetic.low, arithmetic.high
+    named = {(0, 127): "relu8", (-128, 127): "saturate8"}
+    return Narrow(named.get((low, high), "clamp8"), low, high)
+
+
+@dataclass(frozen=True)
+class PairedKernel(Narrow):
+    """What conv and dense on paired weights share."""
+
+    outputs: int
+    odd_output: bool
+    taps: int
+    coded: bool
+    suffix: str
+
+
+@dataclass(frozen=True)
+class PairedConv(PairedKernel):
+    """Convolution, two pixels at a time.
+
+    ``pairs`` and ``single``: there are two pixels, there is a last single one. ``last_x`` is the
+    last column at which a window lies inside.
+    """
+
+    window: Window
+    real_taps: int
+    pad_taps: int
+    row_taps: int
+    last_x: int
+    quads: bool
+    expand: str
+    border: str
+    pointwise: bool
+    pairs: bool
+    single: bool
+    pair_pixels: int
+
+
+@dataclass(frozen=True)
+class PairedDense(PairedKernel):
+    """Dense, four output channels at a time; ``whole``: there are always four."""
+
+    rows: int
+    in_size: int
+    whole: bool
+
+
+@dataclass(frozen=True)
+class PlaneDepthwise(Narrow):
+    """Depthwise over one channel plane after the other; sizes in elements of the plane."""
+
+    window: Window
+    multiplier: int
+    weight_count: int
+    three: bool
+    in_place: bool
+    pitch: int
+    rows: int
+    row_step: int
+    tap_row: int
+    pair_width: int
+    pair_step_end: int
+    odd_width: bool
+    plane_elements: int
+    blocks: int
+    block_rows: int
+    first_pixel: int
+    copy_rows: int
+    copy_width: int
+    kept_rows: int
+    kept_from: int
+    kept_elements: int
+    out_row: int
+
+
+def flat_weights(context: LayerContext) -> Any:
+    """Weights as (out, taps)."""
+    weights = context.params["weights"]
+    return weights.reshape(weights.shape[0], -1)
+
+
+def paired_of(context: LayerContext) -> Paired:
+    """The weights of a conv or dense layer, paired."""
+    dense = context.params["weights"].ndim == 2
+    return pair_weights(flat_weights(context), quads=dense or context.shapes[0][2] % 4 == 0)
+
+
+def small_sums(context: LayerContext) -> bool:
+    """The sums of paired weights must fit 32 bits."""
+    a, bias = context.arithmetic, context.params["bias"]
+    start = int(np.abs(bias).max()) * 2**a.bias_shift + ((1 << a.out_shift) >> 1)
+    low, high = context.limits[0]
+    fits = fits_accumulators(paired_of(context), max(-low, high), start)
+    return fits and bool(a.bound < 2**23)
+
+
+def small_shift(context: LayerContext) -> bool:
+    """The output shift must be at most 22."""
+    return bool(context.arithmetic.out_shift <= MAX_OUT_SHIFT)
+
+
+def paired_consts(context: LayerContext, paired: Paired, axes: str) -> tuple[Const, Const]:
+    """Weights in pairs, and the bias."""
+    fmt = context.layer.param_formats["weights"]
+    shape = "x".join(str(size) for size in context.params["weights"].shape)
+    comment = f"weights, {shape} ({axes}), {fmt.text()}, as {paired.text()}"
+    weights = Const(context.name("weights"), "int16_t", paired.elements.ravel(), comment, WORDS)
+    return weights, context.const("bias", context.params["bias"], "out")
+
+
+def _arguments(context: LayerContext, scratch: str = "") -> tuple[str, ...]:
+    return (
+        context.inputs[0],
+        context.name("weights"),
+        context.name("bias"),
+        context.macro("BIAS_SHIFT"),
+        context.macro("OUT_SHIFT"),
+        *([scratch] if scratch else []),
+        context.output,
+    )
+
+
+def conv2d(context: LayerContext, defines: tuple[Define, ...]) -> Call:
+    """Call of a convolution on paired weights."""
+    weights, paired = context.params["weights"], paired_of(context)
+    window = window_of(context, (weights.shape[1], weights.shape[2]))
+    pixels = window.out_height * window.out_width
+    real_taps = flat_weights(context).shape[1]
+    unit = weights.shape[1:3] == (1, 1) and context.op.strides == (1, 1) and not window.padded
+    narrow = narrow_of(context.arithmetic)
+    kernel = PairedConv(
+        **vars(narrow),
+        outputs=window.out_channels,
+        odd_output=window.out_channels % 2 == 1,
+        taps=paired.taps,
+        coded=paired.coded,
+        suffix="_coded" if paired.coded else "",
+        window=window,
+        real_taps=real_taps,
+        pad_taps=paired.taps - real_taps,
+        row_taps=window.kernel_width * window.in_channels,
+        last_x=window.in_width - (window.kernel_width - 1) * window.dilation_x - 1,
+        quads=paired.quads,
+        expand="expand4" if paired.quads else "expand",
+        border="border4" if paired.quads else "border",
+        pointwise=unit,
+        pairs=pixels > 1,
+        single=pixels % 2 == 1,
+        pair_pixels=pixels - pixels % 2,
+    )
+    scratch = context.scratch((2 if kernel.pairs else 1) * paired.taps, "int16_t")
+    return Call(
+        "conv2d",
+        arguments=_arguments(context, scratch.variable),
+        source=("plain_c/conv2d_packed.c.j2", kernel),
+        defines=defines,
+        consts=paired_consts(context, paired, "out, h, w, in"),
+        scratch=scratch,
+        overlaps=(Overlap(0, trail_of_pixels(window, 2)),),
+    )
+
+
+def dense(context: LayerContext, defines: tuple[Define, ...]) -> Call:
+    """Call of a dense layer on paired weights."""
+    weights, paired = context.params["weights"], paired_of(context)
+    outputs, in_size = weights.shape
+    kernel = PairedDense(
+        **vars(narrow_of(context.arithmetic)),
+        outputs=outputs,
+        odd_output=outputs % 2 == 1,
+        taps=paired.taps,
+        coded=paired.coded,
+        suffix="_coded" if paired.coded else "",
+        rows=elements(context.shape) // outputs,
+        in_size=in_size,
+        whole=outputs % 4 == 0,
+    )
+    return Call(
+        "dense",
+        arguments=_arguments(context),
+        source=("plain_c/dense_packed.c.j2", kernel),
+        defines=defines,
+        consts=paired_consts(context, paired, "out, in"),
+    )
+
+
+def depthwise(context: LayerContext, defines: tuple[Define, ...]) -> Call:
+    """Call of a depthwise convolution plane by plane."""
+    weights = context.params["weights"]
+    window = window_of(context, (weights.shape[0], weights.shape[1]))
+    kernel = _plane_kernel(context, window)
+    scratch = context.scratch(kernel.plane_elements, "int16_t")
+    by_channel = weights.transpose(2, 0, 1)
+    return Call(
+        "depthwise_conv2d",
+        arguments=_arguments(context, scratch.variable),
+        source=("plain_c/depthwise_plane.c.j2", kernel),
+        defines=defines,
+        consts=(
+            context.const("weights", by_channel, "out, h, w"),
+            context.const("bias", context.params["bias"], "out"),
+        ),
+        scratch=scratch,
+        overlaps=(Overlap(0, 0, exact=True),) if kernel.in_place else (),
+    )
+
+
+def _plane_kernel(context: LayerContext, w: Window) -> PlaneDepthwise:
+    multiplier = w.out_channels // w.in_channels
+    span_y = (w.kernel_height - 1) * w.dilation_y + 1
+    span_x = (w.kernel_width - 1) * w.dilation_x + 1
+    width = (w.out_width - 1) * w.stride_x + span_x
+    pitch = -(-max(width, w.pad_left + 1) // 4) * 4
+
+    def rows_for(count: int) -> int:
+        """Input rows that ``count`` output rows see."""
+        return (count - 1) * w.stride_y + span_y
+
+    fitting = [n for n in range(1, w.out_height) if rows_for(n) * pitch * 2 <= PLANE_BYTES]
+    whole = rows_for(w.out_height) * pitch * 2 <= PLANE_BYTES
+    block = w.out_height if whole else max(fitting, default=1)
+    rows = rows_for(block)
+    kept = max(0, rows - block * w.stride_y)
+    three = (w.kernel_height, w.kernel_width, w.dilation_y, w.dilation_x) == (3, 3, 1, 1)
+    return PlaneDepthwise(
+        **vars(narrow_of(context.arithmetic)),
+        window=w,
+        multiplier=multiplier,
+        weight_count=w.kernel_height * w.kernel_width,
+        three=three and w.stride_x <= 2,
+        in_place=multiplier == 1 and trail_of_planes(w, block),
+        pitch=pitch,
+        rows=rows,
+        row_step=w.stride_y * pitch,
+        tap_row=w.dilation_y * pitch,
+        pair_width=w.out_width // 2,
+        pair_step_end=w.out_width // 2 * 2 * w.stride_x,
+        odd_width=w.out_width % 2 == 1,
+        plane_elements=rows * pitch + 4 * w.stride_x,
+        blocks=-(-w.out_height // block),
+        block_rows=block,
+        first_pixel=w.pad_top * pitch + w.pad_left,
+        copy_rows=max(0, min(w.in_height, rows - w.pad_top)),
+        copy_width=max(0, min(w.in_width, width - w.pad_left)),
+        kept_rows=kept,
+        kept_from=(rows - kept) * pitch,
+        kept_elements=kept * pitch,
+        out_row=w.out_width * w.out_channels,
+    )

@@ -1,0 +1,63 @@
+"""How far the output of a kernel may lie on its input: what is written trails what is still read.
+
+With ``most`` the output may start at most so many elements above the start of the input; a negative
+number means below it.
+"""
+
+from __future__ import annotations
+
+from mcu_export.backends.plain_c.kernels import Window
+
+
+def lowest_input(w: Window, pixel: int) -> int:
+    """Index of the first input element that output ``pixel`` reads; it reads none below.
+
+    A window that lies wholly in the padding reads nothing; the index is then the one of the nearest
+    row, which errs on the safe side.
+    """
+    out_y, out_x = divmod(pixel, w.out_width)
+    y = _first_inside(out_y * w.stride_y - w.pad_top, w.dilation_y, w.in_height)
+    x = _first_inside(out_x * w.stride_x - w.pad_left, w.dilation_x, w.in_width)
+    return (y * w.in_width + x) * w.in_channels
+
+
+def _first_inside(start: int, dilation: int, size: int) -> int:
+    while start < 0:
+        start += dilation
+    return min(start, size)
+
+
+def trail_of_pixels(w: Window, step: int) -> int:
+    """``most`` for a kernel that computes ``step`` pixels at once, all channels, in order.
+
+    It reads all inputs of the pixels before it writes them; with a ``step`` of 0 it computes one
+    pixel and may write any channel of it before it has read the others. What is written stays at or
+    below the first element that is read afterwards. In elements.
+    """
+    pixels = w.out_height * w.out_width
+    lowest = w.in_height * w.in_width * w.in_channels
+    most = lowest
+    for pixel in reversed(range(pixels)):
+        lowest = min(lowest, lowest_input(w, pixel))
+        written = pixel + 1 if step == 0 else pixel
+        if step == 0 or (pixel % step == 0 and pixel):
+            most = min(most, lowest - written * w.out_channels)
+    return most
+
+
+def trail_of_planes(w: Window, block_rows: int) -> bool:
+    """Whether a kernel that takes one channel after the other may write over its input.
+
+    Channel c of the output takes the places of channel c of the first input pixels: before rows of
+    output are written, the rows of input at these places must have been copied.
+    """
+    if w.in_channels != w.out_channels or w.out_height * w.out_width > w.in_height * w.in_width:
+        return False
+    span = (w.kernel_height - 1) * w.dilation_y + 1
+    for end in range(block_rows, w.out_height + block_rows, block_rows):
+        rows = min(end, w.out_height)
+        copied = (rows - 1) * w.stride_y - w.pad_top + span
+        next_row = copied if span >= w.stride_y else rows * w.stride_y - w.pad_top
+        if end < w.out_height and rows * w.out_width > next_row * w.in_width:
+            return False
+    return True
