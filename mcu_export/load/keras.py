@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mcu_export.errors import ModelFileError
 from mcu_export.graph import Graph
-from mcu_export.load.keras_build import build_graph
+from mcu_export.load.keras_build import build_graph, require_supported
 from mcu_export.load.keras_config import parse_model
 from mcu_export.load.keras_files import (
     CONFIG_MEMBER,
@@ -19,7 +19,6 @@ from mcu_export.load.keras_files import (
     MAX_JSON_BYTES,
     METADATA_MEMBER,
     WEIGHTS_MEMBER,
-    Hdf5Store,
     damage_reported,
     is_hdf5,
     is_zip,
@@ -27,6 +26,7 @@ from mcu_export.load.keras_files import (
     read_member,
     require_readable,
 )
+from mcu_export.load.keras_store import Hdf5Store
 from mcu_export.load.keras_weights import ArchiveWeights, LegacyWeights
 
 
@@ -65,25 +65,29 @@ def _load_archive(path: Path, bn_epsilon: float | None) -> Graph:
         config = parse_json(read_member(archive, CONFIG_MEMBER, MAX_JSON_BYTES, where), where)
         metadata = parse_json(read_member(archive, METADATA_MEMBER, MAX_JSON_BYTES, where), where)
         model = parse_model(config, where)
+        require_supported(model, where)
         weights = read_member(archive, WEIGHTS_MEMBER, MAX_FILE_BYTES, where)
     details = {"format": "keras v3", "keras_version": str(metadata.get("keras_version", ""))[:40]}
-    with Hdf5Store(weights, where) as store:
-        return build_graph(model, ArchiveWeights(store, model), where, bn_epsilon, details)
+    store = Hdf5Store(weights, where)
+    return build_graph(model, ArchiveWeights(store, model), where, bn_epsilon, details)
 
 
 def _load_hdf5(path: Path, bn_epsilon: float | None) -> Graph:
     where = str(path)
-    with Hdf5Store(path, where) as store:
-        text = store.attribute("", "model_config")
-        if text is None:
-            raise ModelFileError(
-                "the file holds no model configuration, only weights at best",
-                where=where,
-                fix="save the whole model with model.save(), not model.save_weights()",
-            )
-        version = store.attribute("", "keras_version")
-        if version is None and store.has_group("model_weights"):
-            version = store.attribute("model_weights", "keras_version")
-        model = parse_model(parse_json(text, where), where)
-        details = {"format": "keras h5", "keras_version": (version or "")[:40]}
-        return build_graph(model, LegacyWeights(store, model), where, bn_epsilon, details)
+    with damage_reported(where):
+        content = path.read_bytes()
+    store = Hdf5Store(content, where)
+    text = store.configuration()
+    if text is None:
+        raise ModelFileError(
+            "the file holds no model configuration, only weights at best",
+            where=where,
+            fix="save the whole model with model.save(), not model.save_weights()",
+        )
+    version = store.attribute("", "keras_version")
+    if version is None and store.has_group("model_weights"):
+        version = store.attribute("model_weights", "keras_version")
+    model = parse_model(parse_json(text, where), where)
+    require_supported(model, where)
+    details = {"format": "keras h5", "keras_version": (version or "")[:40]}
+    return build_graph(model, LegacyWeights(store, model), where, bn_epsilon, details)

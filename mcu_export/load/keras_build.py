@@ -11,7 +11,7 @@ from typing import Any
 
 from mcu_export.errors import McuExportError, ModelFileError, UnsupportedLayerError
 from mcu_export.graph import Graph
-from mcu_export.load.base import MAX_NODES, GraphBuilder
+from mcu_export.load.base import GraphBuilder
 from mcu_export.load.keras_config import LayerSpec, ModelSpec, Ref, Use
 from mcu_export.load.keras_layer import MAX_VALUE_ELEMENTS, Handler, Layer
 from mcu_export.load.keras_layers import LAYERS
@@ -58,10 +58,29 @@ HANDLERS: dict[str, Handler] = {
 """What to do with each class. A new layer is a function and a line in one of the tables; if it has
 weights, a line in ``ROLES`` too."""
 
+MAX_USES = 5000  # models used twice inside of models used twice grow fast
+
 ADVICE = {
     "Lambda": "code in a model file is never run; use built-in layers, such as Rescaling for a "
     "scale, Reshape, or Activation",
 }
+
+
+def require_supported(model: ModelSpec, source: str) -> None:
+    """Raise ``UnsupportedLayerError`` that names all classes without a handler at once."""
+    known = {*HANDLERS, "InputLayer"}
+    missing = [(name, layer) for name, layer in model.leaves() if layer.class_name not in known]
+    if not missing:
+        return
+    name, layer = missing[0]
+    others = sorted({other.class_name for _, other in missing} - {layer.class_name})
+    also = f"; nor are {', '.join(others)}" if others else ""
+    advice = ADVICE.get(layer.class_name, "replace the layer, or end the network before it")
+    raise UnsupportedLayerError(
+        f"layers of the class {layer.class_name[:60]} are not supported{also[:300]}",
+        where=GraphBuilder(source).where(name, layer.class_name[:60]),
+        fix=advice,
+    )
 
 
 def build_graph(
@@ -78,27 +97,9 @@ def build_graph(
         ModelFileError: configuration and weights do not fit together.
     """
     builder = GraphBuilder(source)
-    _require_supported(model, builder)
     walk = _Walk(builder, weights, bn_epsilon)
     outputs = walk.model(model, _inputs(model, builder), ())
     return builder.finish(outputs, details)
-
-
-def _require_supported(model: ModelSpec, builder: GraphBuilder) -> None:
-    """Name all layers that have no handler at once."""
-    known = {*HANDLERS, "InputLayer"}
-    missing = [(name, layer) for name, layer in model.leaves() if layer.class_name not in known]
-    if not missing:
-        return
-    name, layer = missing[0]
-    others = sorted({other.class_name for _, other in missing} - {layer.class_name})
-    also = f"; nor are {', '.join(others)}" if others else ""
-    advice = ADVICE.get(layer.class_name, "replace the layer, or end the network before it")
-    raise UnsupportedLayerError(
-        f"layers of the class {layer.class_name[:60]} are not supported{also[:300]}",
-        where=builder.where(name, layer.class_name[:60]),
-        fix=advice,
-    )
 
 
 def _inputs(model: ModelSpec, builder: GraphBuilder) -> list[str]:
@@ -161,8 +162,8 @@ class _Walk:
 
     def _call(self, layer: LayerSpec, use: Use, inputs: list[str], path: LayerPath) -> list[str]:
         self.calls += 1
-        if self.calls > MAX_NODES:
-            raise ModelFileError(f"more than {MAX_NODES} layers", where=self.builder.source)
+        if self.calls > MAX_USES:
+            raise ModelFileError(f"more than {MAX_USES} uses of layers", where=self.builder.source)
         path = (*path, layer.name)
         if layer.model is not None:
             if use.options.get("training") is True:

@@ -6,7 +6,6 @@ read, and an HDF5 file can lead neither to another file nor around in circles.
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 import zlib
@@ -15,11 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-
 from mcu_export.errors import ModelFileError
-from mcu_export.ops import Array, elements
+from mcu_export.load.keras_hdf5 import MAGIC, OFFSETS
+from mcu_export.load.keras_hdf5_types import Hdf5Error
 
 Json = dict[str, Any]
 
@@ -28,18 +25,15 @@ METADATA_MEMBER = "metadata.json"
 WEIGHTS_MEMBER = "model.weights.h5"
 
 ZIP_MAGIC = b"PK\x03\x04"
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-HDF5_OFFSETS = (0, 512, 1024, 2048)  # the superblock may follow a user block
-
 # Far above what fits a microcontroller, low enough that no file can take all memory.
 MAX_FILE_BYTES = 128 * 1024 * 1024
-MAX_WEIGHTS = 16 * 1024 * 1024
-MAX_CHUNK_BYTES = 64 * 1024 * 1024
 MAX_JSON_BYTES = 4 * 1024 * 1024
 MAX_JSON_DEPTH = 256
-MAX_H5_DEPTH = 64
-MAX_H5_OBJECTS = 100_000
 
+SAVE_SMALLER = (
+    "networks for a microcontroller are smaller; if the optimizer takes the space, save without "
+    "it: keras.models.load_model(path, compile=False).save(path)"
+)
 SAVE_AGAIN = "save the model again with model.save(); the file may be truncated or damaged"
 
 
@@ -59,8 +53,8 @@ def is_zip(path: Path) -> bool:
 
 def is_hdf5(path: Path) -> bool:
     """Whether the signature of HDF5 stands where it may."""
-    head = _head(path, HDF5_OFFSETS[-1] + len(HDF5_MAGIC))
-    return any(head[at : at + len(HDF5_MAGIC)] == HDF5_MAGIC for at in HDF5_OFFSETS)
+    head = _head(path, OFFSETS[-1] + len(MAGIC))
+    return any(head[at : at + len(MAGIC)] == MAGIC for at in OFFSETS)
 
 
 def _head(path: Path, size: int) -> bytes:
@@ -91,7 +85,7 @@ def require_readable(path: Path) -> None:
         raise ModelFileError(
             f"the file has {size} bytes, the limit is {MAX_FILE_BYTES}",
             where=str(path),
-            fix="a network of this size does not fit a microcontroller",
+            fix=SAVE_SMALLER,
         )
 
 
@@ -107,7 +101,9 @@ def read_member(archive: zipfile.ZipFile, name: str, limit: int, where: str) -> 
         ) from error
     if info.file_size > limit:
         raise ModelFileError(
-            f"{name} unpacks to {info.file_size} bytes, the limit is {limit}", where=where
+            f"{name} unpacks to {info.file_size} bytes, the limit is {limit}",
+            where=where,
+            fix=SAVE_SMALLER,
         )
     with damage_reported(where):
         return archive.read(info)
@@ -140,17 +136,20 @@ def parse_json(text: str | bytes, where: str) -> Json:
 
 @contextmanager
 def damage_reported(where: str) -> Iterator[None]:
-    """Turn what zipfile and h5py raise on damaged files into a ``ModelFileError``."""
+    """Turn what is raised on damaged files into a ``ModelFileError``."""
     try:
         yield
+    except Hdf5Error as error:
+        raise ModelFileError(str(error), where=where, fix=SAVE_AGAIN) from error
     except (
         OSError,
         EOFError,
         KeyError,
         ValueError,
         TypeError,
+        AttributeError,
+        ArithmeticError,
         RuntimeError,
-        NotImplementedError,
         MemoryError,
         zipfile.BadZipFile,
         zlib.error,
@@ -160,133 +159,3 @@ def damage_reported(where: str) -> Iterator[None]:
             where=where,
             fix=SAVE_AGAIN,
         ) from error
-
-
-class Hdf5Store:
-    """The datasets and attributes of an HDF5 file by path, with ``/`` between the parts.
-
-    Only hard links are followed. A soft or external link, and a dataset whose values stand in
-    another file, end with an error.
-    """
-
-    def __init__(self, source: Path | bytes, where: str) -> None:
-        self.where = where
-        self._datasets: dict[str, Any] = {}
-        self._groups: dict[str, Any] = {}
-        self._children: dict[str, list[str]] = {}
-        self._cache: dict[str, Array] = {}
-        self._elements = 0
-        with damage_reported(where):
-            self._file = h5py.File(io.BytesIO(source) if isinstance(source, bytes) else source, "r")
-            self._walk()
-
-    def close(self) -> None:
-        """Close the file; what was read stays valid."""
-        self._file.close()
-
-    def __enter__(self) -> Hdf5Store:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _walk(self) -> None:
-        waiting: list[tuple[str, Any, int]] = [("", self._file, 0)]
-        while waiting:
-            path, group, depth = waiting.pop()
-            self._groups[path] = group
-            for key in group:
-                child_path = f"{path}/{key}".lstrip("/").replace("\\", "/")
-                self._check_link(group, key, child_path, depth)
-                child = group[key]
-                parent, _, tail = child_path.rpartition("/")
-                self._children.setdefault(parent, []).append(tail)
-                if isinstance(child, h5py.Group):
-                    waiting.append((child_path, child, depth + 1))
-                elif isinstance(child, h5py.Dataset):
-                    self._datasets[child_path] = child
-
-    def _check_link(self, group: Any, key: str, path: str, depth: int) -> None:
-        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-            raise self.error(f"{path!r} is a link to elsewhere; such links are not followed")
-        objects = len(self._groups) + len(self._datasets)
-        if depth >= MAX_H5_DEPTH or objects >= MAX_H5_OBJECTS:
-            raise self.error(f"the groups are nested too deeply or are too many, at {path!r}")
-
-    def error(self, what: str) -> ModelFileError:
-        """A ``ModelFileError`` about this file."""
-        return ModelFileError(what, where=self.where, fix=SAVE_AGAIN)
-
-    def groups(self) -> Iterator[str]:
-        """Paths of all groups; the root is the empty path."""
-        return iter(self._groups)
-
-    def has_group(self, path: str) -> bool:
-        """Whether there is a group of that path."""
-        return path in self._groups
-
-    def children(self, path: str) -> list[str]:
-        """Names of the groups and datasets directly in a group."""
-        return self._children.get(path, [])
-
-    def attribute(self, path: str, name: str) -> str | None:
-        """A text attribute of a group; None where there is none."""
-        with damage_reported(self.where):
-            value = self._groups[path].attrs.get(name)
-        return None if value is None else self._text(value, name)
-
-    def names(self, path: str, name: str) -> list[str]:
-        """A list-of-texts attribute, which Keras splits into ``name0``, ``name1`` if it is long."""
-        with damage_reported(self.where):
-            attributes = self._groups[path].attrs
-            parts = [name] if name in attributes else []
-            while parts[:1] != [name] and f"{name}{len(parts)}" in attributes:
-                parts.append(f"{name}{len(parts)}")
-            if any(elements(attributes.get_id(part).shape) > MAX_H5_OBJECTS for part in parts):
-                raise self.error(f"attribute {name!r} has too many entries")
-            values = [value for part in parts for value in np.ravel(attributes[part])]
-        return [self._text(value, name) for value in values]
-
-    def _text(self, value: object, name: str) -> str:
-        if isinstance(value, bytes):
-            return value.decode("utf-8", "replace")
-        if not isinstance(value, str):
-            raise self.error(f"attribute {name!r} is no text")
-        return value
-
-    def array(self, path: str) -> Array:
-        """A dataset as float32; refused where it is too big or its values stand elsewhere."""
-        if path in self._cache:
-            return self._cache[path]
-        if path not in self._datasets:
-            raise self.error(f"the weights {path!r} are missing")
-        dataset = self._datasets[path]
-        with damage_reported(self.where):
-            if dataset.external or dataset.is_virtual:
-                raise self.error(f"the values of {path!r} stand in another file")
-            if dataset.shape is None:
-                raise self.error(f"the weights {path!r} are empty")
-            self._elements += elements(dataset.shape)
-            chunk = elements(dataset.chunks or ()) * dataset.dtype.itemsize
-            if self._elements > MAX_WEIGHTS or chunk > MAX_CHUNK_BYTES:
-                raise self.error(f"more than {MAX_WEIGHTS} weights, at {path!r}")
-            value = to_float32(dataset)
-        if value is None:
-            raise self.error(f"the weights {path!r} are of type {dataset.dtype}, not float")
-        self._cache[path] = value
-        return value
-
-
-def to_float32(dataset: Any) -> Array | None:
-    """The values of a dataset as float32; None for a type that no trained weight has.
-
-    Keras writes bfloat16 as two opaque bytes: they are the upper half of a float32.
-    """
-    kind, size = dataset.dtype.kind, dataset.dtype.itemsize
-    if kind == "V" and size == 2 and dataset.dtype.names is None:
-        upper = np.asarray(dataset[()]).view(np.uint16).astype(np.uint32)
-        return (upper << 16).view(np.float32)
-    if kind != "f":
-        return None
-    with np.errstate(over="ignore"):  # an overflow becomes infinite, which the builder refuses
-        return np.asarray(dataset[()], np.float32)

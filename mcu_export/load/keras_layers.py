@@ -162,6 +162,10 @@ def vector(layer: Layer, value: Any, key: str) -> Array:
     while isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
         value = value[0]
     values = value if isinstance(value, list) else [value]
+    if any(isinstance(v, list) for v in values):
+        raise layer.unsupported(
+            f"{key} has several axes", "only one number, or one for each channel, is supported"
+        )
     return np.asarray([layer.as_number(v, key) for v in values], np.float64)
 
 

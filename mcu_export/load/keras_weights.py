@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mcu_export.load.keras_config import LayerSpec, ModelSpec
-from mcu_export.load.keras_files import Hdf5Store
+from mcu_export.load.keras_store import Hdf5Store
 from mcu_export.ops import Array
 
 LayerPath = tuple[str, ...]

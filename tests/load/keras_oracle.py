@@ -21,7 +21,7 @@ def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
     """Give every weight random values; variances are positive, everything else has both signs."""
     random = np.random.default_rng(seed)
     for weight in model.weights:
-        if "normalization/" in weight.path and "batch" not in weight.path:
+        if weight.path.rpartition("/")[2] in ("mean", "variance", "count"):
             continue  # Normalization computes from copies that it made when it was adapted
         if "variance" in weight.path:
             values = random.uniform(0.2, 2.0, weight.shape)

@@ -42,7 +42,7 @@ CONVOLUTIONS = {
 }
 
 POOLINGS = {
-    "max": ((9, 7, 3), lambda: layers.MaxPooling2D()),
+    "max": ((9, 7, 3), layers.MaxPooling2D),
     "max same": ((9, 7, 3), lambda: layers.MaxPooling2D((3, 2), (2, 3), padding="same")),
     "average": ((9, 7, 3), lambda: layers.AveragePooling2D((2, 3))),
     "average same": ((9, 7, 3), lambda: layers.AveragePooling2D(3, 2, padding="same")),
@@ -50,18 +50,18 @@ POOLINGS = {
     "max 1d same": ((11, 3), lambda: layers.MaxPooling1D(3, padding="same")),
     "average 1d": ((11, 3), lambda: layers.AveragePooling1D(2)),
     "average 1d same": ((11, 3), lambda: layers.AveragePooling1D(4, 3, padding="same")),
-    "global average": ((5, 7, 3), lambda: layers.GlobalAveragePooling2D()),
+    "global average": ((5, 7, 3), layers.GlobalAveragePooling2D),
     "global average, kept": ((5, 7, 3), lambda: layers.GlobalAveragePooling2D(keepdims=True)),
-    "global max": ((5, 7, 3), lambda: layers.GlobalMaxPooling2D()),
+    "global max": ((5, 7, 3), layers.GlobalMaxPooling2D),
     "global max, kept": ((5, 7, 3), lambda: layers.GlobalMaxPooling2D(keepdims=True)),
-    "global average 1d": ((7, 3), lambda: layers.GlobalAveragePooling1D()),
+    "global average 1d": ((7, 3), layers.GlobalAveragePooling1D),
     "global average 1d, kept": ((7, 3), lambda: layers.GlobalAveragePooling1D(keepdims=True)),
-    "global max 1d": ((7, 3), lambda: layers.GlobalMaxPooling1D()),
+    "global max 1d": ((7, 3), layers.GlobalMaxPooling1D),
     "global max 1d, kept": ((7, 3), lambda: layers.GlobalMaxPooling1D(keepdims=True)),
 }
 
 ACTIVATIONS = {
-    "relu": ((5, 4), lambda: layers.ReLU()),
+    "relu": ((5, 4), layers.ReLU),
     "relu, limit": ((5, 4), lambda: layers.ReLU(max_value=0.75)),
     "activation relu": ((5, 4), lambda: layers.Activation("relu")),
     "activation relu6": ((5, 4), lambda: layers.Activation("relu6")),
@@ -70,18 +70,18 @@ ACTIVATIONS = {
     "activation softmax": ((5, 4), lambda: layers.Activation("softmax")),
     "a layer as activation": ((5, 4), lambda: layers.Dense(6, activation=layers.ReLU(1.0))),
     "a softmax layer as activation": ((4,), lambda: layers.Dense(6, activation=layers.Softmax())),
-    "softmax": ((5, 4), lambda: layers.Softmax()),
+    "softmax": ((5, 4), layers.Softmax),
     "softmax, axis 2": ((5, 4), lambda: layers.Softmax(axis=2)),
 }
 
 SHAPES = {
-    "flatten": ((3, 4, 2), lambda: layers.Flatten()),
-    "flatten a vector": ((3,), lambda: layers.Flatten()),
+    "flatten": ((3, 4, 2), layers.Flatten),
+    "flatten a vector": ((3,), layers.Flatten),
     "reshape": ((3, 4, 2), lambda: layers.Reshape((4, 6))),
     "reshape, -1": ((3, 4, 2), lambda: layers.Reshape((-1, 3, 2))),
     "reshape to a vector": ((3, 4, 2), lambda: layers.Reshape((-1,))),
     "permute": ((1, 4, 2), lambda: layers.Permute((2, 1, 3))),
-    "zero padding": ((3, 4, 2), lambda: layers.ZeroPadding2D()),
+    "zero padding": ((3, 4, 2), layers.ZeroPadding2D),
     "zero padding, two": ((3, 4, 2), lambda: layers.ZeroPadding2D((1, 2))),
     "zero padding, four": ((3, 4, 2), lambda: layers.ZeroPadding2D(((0, 1), (2, 3)))),
     "zero padding 1d": ((3, 4), lambda: layers.ZeroPadding1D(2)),
@@ -90,7 +90,7 @@ SHAPES = {
 }
 
 NORMALIZATIONS = {
-    "batch norm": ((4, 3, 5), lambda: layers.BatchNormalization()),
+    "batch norm": ((4, 3, 5), layers.BatchNormalization),
     "batch norm of a vector": ((5,), lambda: layers.BatchNormalization(epsilon=0.01)),
     "batch norm of a sequence": ((4, 5), lambda: layers.BatchNormalization(axis=2)),
     "batch norm, axis 3": ((4, 3, 5), lambda: layers.BatchNormalization(axis=3)),

@@ -116,11 +116,11 @@ def test_frozen_layers_in_a_nested_model(tmp_path):
     check_formats(randomize(model), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["with/slash", "dots.and space", "ünï", "../../up", "layers"])
-def test_names_that_look_like_paths(name, tmp_path):
+@pytest.mark.parametrize("name", ["dots.and space", "ünï", "..", "layers", "vars"])
+def test_odd_names(name, tmp_path):
     model = sequential((4,), layers.Dense(3), layers.Dense(2))
     config = model.get_config()
-    config["layers"][1]["config"]["name"] = name if "/" not in name else "plain"
+    config["layers"][1]["config"]["name"] = name
     model = randomize(keras.Sequential.from_config(config))
     model.save(tmp_path / "network.keras")
     graph = load_keras(tmp_path / "network.keras")
