@@ -1,4 +1,4 @@
-"""The Python interface: ``mcu_export.load`` and ``mcu_export.export``."""
+"""The Python interface: ``mcu_export.loaders`` and ``mcu_export.export``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mcu_export.errors import ModelFileError, OutOfDateError, UsageError
-from mcu_export.load import model_files
+from mcu_export.loaders import model_files
 from mcu_export.pipeline import Export, Options, Progress, make_export, silent
 from mcu_export.samples import parse_source
 from mcu_export.version import __version__

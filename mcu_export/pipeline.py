@@ -12,7 +12,7 @@ from mcu_export.backends import BACKENDS
 from mcu_export.calibrate import calibrate
 from mcu_export.errors import BudgetError, SamplesError, UsageError
 from mcu_export.graph import Graph, check, dump
-from mcu_export.load import load_network, model_files
+from mcu_export.loaders import load_network, model_files
 from mcu_export.lower import lower
 from mcu_export.names import check_model_name, model_name_from
 from mcu_export.network_file import write_network

@@ -11,7 +11,7 @@ import numpy as np
 from mcu_export.backends import BACKENDS
 from mcu_export.calibrate import calibrate
 from mcu_export.graph import Graph
-from mcu_export.load.base import GraphBuilder
+from mcu_export.loaders.base import GraphBuilder
 from mcu_export.lower import lower
 from mcu_export.ops import (
     RELU,

@@ -16,7 +16,7 @@ from mcu_export.commands.common import FOLDER, common_options, print_json, print
 @common_options
 def command(model: Path, bn_epsilon: float | None, as_json: bool) -> None:
     """Show the layers of MODEL with shapes, MACs and parameters, before and after the passes."""
-    from mcu_export.load import load  # noqa: PLC0415
+    from mcu_export.loaders import load  # noqa: PLC0415
     from mcu_export.passes import run_passes  # noqa: PLC0415
 
     loaded = load(model, bn_epsilon=bn_epsilon)

@@ -15,7 +15,7 @@ from mcu_export.verify import verify
 
 pytest.importorskip("tensorflow")
 
-from tests.load.tflite_networks import all_operators, convert
+from tests.loaders.tflite_networks import all_operators, convert
 
 TARGETS = {
     "gcc": Target(),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mcu_export.graph import Graph
-from mcu_export.load.base import GraphBuilder
+from mcu_export.loaders.base import GraphBuilder
 from mcu_export.ops import (
     RELU,
     RELU6,

@@ -11,7 +11,7 @@ import pytest
 from mcu_export.calibrate import calibrate
 from mcu_export.errors import UnsupportedLayerError
 from mcu_export.graph import run_float
-from mcu_export.load.base import GraphBuilder
+from mcu_export.loaders.base import GraphBuilder
 from mcu_export.ops import RELU, Add, Conv2D, Dense, Logistic, Multiply, Reshape, Softmax
 from mcu_export.quantize import quantize_network
 from mcu_export.reference import run_reference

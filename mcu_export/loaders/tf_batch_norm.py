@@ -1,0 +1,118 @@
+"""Recognizes a batch norm in the constants of ``x * scale + offset``.
+
+TensorFlow's ``tf.nn.batch_normalization`` computes, of constants, ``scale = rsqrt(variance +
+epsilon) * gamma`` and ``offset = beta - mean * scale``. The four are wanted apart, because epsilon
+may be replaced and reports show gamma.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mcu_export.loaders.tf_values import Affine, Known
+from mcu_export.ops import Array
+
+_SUMS = ("Add", "AddV2")
+_QUOTIENTS = ("RealDiv", "Div")
+_MAX_FACTORS = 16
+
+
+def batch_norm_of(affine: Affine) -> tuple[float | None, dict[str, Array]]:
+    """Epsilon and the parameters of the BatchNorm that is the affine step.
+
+    Epsilon is None where the constants do not show one; then the variance is 1.
+    """
+    vectors = [k.array for k in (affine.before, affine.scale, affine.after) if k is not None]
+    channels = vectors[0].size
+    epsilon, variance, gamma = _split_scale(affine.scale, channels)
+    mean, beta = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
+    if affine.before is not None:
+        mean = -affine.before.array
+    if affine.after is not None:
+        beta = affine.after.array
+        if affine.before is None and affine.scale is not None:
+            mean, beta = _split_offset(affine.after, affine.scale)
+    return epsilon, {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
+
+
+def _split_scale(scale: Known | None, channels: int) -> tuple[float | None, Array, Array]:
+    """Epsilon, variance and gamma of ``gamma * rsqrt(variance + epsilon)``."""
+    ones = np.ones(channels, np.float32)
+    if scale is None:
+        return None, ones, ones
+    factors = _factors(scale)
+    for index, factor in enumerate(factors):
+        parts = _variance_and_epsilon(factor)
+        if parts is None or parts[0].array.size not in (1, channels):
+            continue
+        gamma = ones
+        for other in factors[:index] + factors[index + 1 :]:
+            gamma = gamma * other.array.reshape(-1)
+        variance = np.broadcast_to(parts[0].array.reshape(-1), (channels,))
+        return parts[1], variance, np.broadcast_to(gamma, (channels,))
+    return None, ones, scale.array
+
+
+def _split_offset(offset: Known, scale: Known) -> tuple[Array, Array]:
+    """Mean and beta of ``beta - mean * scale``; mean 0 where the offset is no such thing."""
+    zeros = np.zeros_like(offset.array)
+    if offset.op == "Sub":
+        mean = _factor_beside(offset.args[1], scale)
+        beta = np.broadcast_to(offset.args[0].array.reshape(-1), zeros.shape)
+    elif offset.op == "Neg":
+        mean, beta = _factor_beside(offset.args[0], scale), zeros
+    else:
+        negative = _factor_beside(offset, scale)
+        mean, beta = None if negative is None else -negative, zeros
+    return (zeros, offset.array) if mean is None else (mean, beta)
+
+
+def _factor_beside(product: Known, scale: Known) -> Array | None:
+    """The other factor where ``scale`` is one of two."""
+    if product.op != "Mul":
+        return None
+    for one, other in (product.args, product.args[::-1]):
+        if one.array.size == scale.array.size and _equal(other, scale):
+            return one.array.reshape(-1)
+    return None
+
+
+def _factors(product: Known) -> list[Known]:
+    """What a product is the product of, divisors as reciprocals."""
+    factors: list[Known] = []
+    pending = [product]
+    while pending:
+        known = pending.pop()
+        if len(factors) + len(pending) > _MAX_FACTORS:
+            return [product]
+        if known.op == "Mul":
+            pending += known.args
+        elif known.op in _QUOTIENTS:
+            numerator, divisor = known.args
+            pending.append(numerator)
+            with np.errstate(all="ignore"):
+                factors.append(Known(1 / divisor.array, "Reciprocal", (divisor,)))
+        else:
+            factors.append(known)
+    return factors
+
+
+def _variance_and_epsilon(factor: Known) -> tuple[Known, float] | None:
+    """The parts of ``rsqrt(variance + epsilon)`` or ``1 / sqrt(variance + epsilon)``."""
+    if factor.op == "Reciprocal" and factor.args[0].op == "Sqrt":
+        factor = factor.args[0]
+    elif factor.op != "Rsqrt":
+        return None
+    total = factor.args[0]
+    if total.op not in _SUMS:
+        return None
+    variance, epsilon = total.args
+    if epsilon.array.size != 1:
+        variance, epsilon = epsilon, variance
+    if epsilon.array.size != 1 or epsilon.array.item() < 0:
+        return None
+    return variance, float(str(np.float32(epsilon.array.item())))
+
+
+def _equal(one: Known, other: Known) -> bool:
+    return np.array_equal(one.array.reshape(-1), other.array.reshape(-1))

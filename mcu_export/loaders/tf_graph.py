@@ -1,0 +1,125 @@
+"""Frozen TensorFlow graphs (``.pb``), and what all forms of TensorFlow graphs have in common."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mcu_export.errors import McuExportError, ModelFileError, UnsupportedLayerError
+from mcu_export.graph import Graph
+from mcu_export.loaders.protos import parse, read_bytes
+from mcu_export.loaders.tf_branches import take_branches
+from mcu_export.loaders.tf_front_end import FEATURE_OPS, features, front_end
+from mcu_export.loaders.tf_functions import read_graph
+from mcu_export.loaders.tf_importer import Importer
+from mcu_export.loaders.tf_nodes import TfGraph, inference_order, owner
+from mcu_export.loaders.tf_ops import HANDLERS
+from mcu_export.loaders.tf_outputs import last_tensors
+from mcu_export.loaders.tf_recurrent import reject_recurrent
+from mcu_export.loaders.tf_settings import settings
+from mcu_export.loaders.tf_values import Value
+from mcu_export.ops import Array, Softmax
+
+_OP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.>]*")
+
+
+def is_graph_def(data: bytes | Path) -> bool:
+    """Whether the bytes, or the content of the file, are a GraphDef; the name does not count."""
+    try:
+        content = read_bytes(data) if isinstance(data, Path) else data
+        graph = parse("GraphDef", content, "")
+    except McuExportError:
+        return False
+    nodes = graph.node
+    return bool(nodes) and all(n.name and _OP_NAME.fullmatch(n.op) for n in nodes)
+
+
+def load_frozen_graph(path: Path, *, bn_epsilon: float | None = None) -> Graph:
+    """The network in a frozen graph, from its input or its audio features to the logits.
+
+    Args:
+        path: a serialized GraphDef whose variables are constants.
+        bn_epsilon: replaces the epsilon of every batch norm in the file.
+
+    Raises:
+        ModelFileError: the file cannot be read, or is no sound graph.
+        UnsupportedLayerError: an op or a combination that is not supported.
+    """
+    proto = parse("GraphDef", read_bytes(path), path.name)
+    graph, functions = read_graph(proto, (), path.name)
+    graph = TfGraph(graph.nodes, last_tensors(graph), path.name)
+    details = {"format": "TensorFlow frozen graph"}
+    return import_graph(graph, functions, details, bn_epsilon=bn_epsilon)
+
+
+def import_graph(
+    graph: TfGraph,
+    functions: Mapping[str, Any],
+    details: Mapping[str, Any],
+    *,
+    known: Mapping[str, Array] | None = None,
+    bn_epsilon: float | None = None,
+    keep_softmax: bool = False,
+) -> Graph:
+    """Our graph of what the outputs need.
+
+    Args:
+        graph: nodes and outputs.
+        functions: functions of the graph by name.
+        details: what the loader already knows of the file.
+        known: values of tensors that are no constants in the graph (variables).
+        bn_epsilon: replaces the epsilon of every batch norm.
+        keep_softmax: whether a Softmax at the end stays.
+    """
+    first_error: McuExportError | None = None
+    for setting in settings(graph):
+        try:
+            given = {**setting, **(known or {})}
+            return _import(graph, functions, details, given, bn_epsilon, keep_softmax)
+        except (ModelFileError, UnsupportedLayerError) as error:
+            first_error = first_error or error
+    assert first_error is not None
+    raise first_error
+
+
+def _import(
+    graph: TfGraph,
+    functions: Mapping[str, Any],
+    details: Mapping[str, Any],
+    known: Mapping[str, Array],
+    bn_epsilon: float | None,
+    keep_softmax: bool,
+) -> Graph:
+    given = {*FEATURE_OPS, *known}
+    reject_recurrent(graph, given)
+    graph = take_branches(graph, functions, known)
+    reject_recurrent(graph, given)
+    order = inference_order(graph, given)
+    handlers = {**HANDLERS, **dict.fromkeys(FEATURE_OPS, features(graph.nodes))}
+    importer = Importer(graph.source, handlers, known, bn_epsilon)
+    names, dropped = [], False
+    for tensor, value in importer.run(order, graph.outputs).items():
+        logits = None if keep_softmax else _logits(importer, value)
+        dropped = dropped or logits is not None
+        names.append(importer.sample(logits or value, graph.nodes[owner(tensor)]))
+    found = front_end(graph.nodes, order)
+    more: dict[str, Any] = {"front_end": found} if found else {}
+    if dropped:
+        more["dropped_softmax"] = True
+    return importer.builder.finish(list(dict.fromkeys(names)), {**details, **more})
+
+
+def _logits(importer: Importer, value: Value) -> Value | None:
+    """What an output is the Softmax of; None where it is no Softmax, or somebody reads that.
+
+    Classes are told by the largest value, and logits keep more bits than their softmax.
+    """
+    nodes = importer.builder.nodes
+    made = next((node for node in nodes if node.name == value.source), None)
+    read = any(value.source in node.inputs for node in nodes)
+    if made is None or read or value.affine or not isinstance(made.op, Softmax):
+        return None
+    return replace(value, source=made.inputs[0])
