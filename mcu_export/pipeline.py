@@ -86,7 +86,7 @@ def make_export(
     Raises:
         McuExportError: with the exit code of what went wrong.
     """
-    options = _checked(options, model)
+    options = check_options(options, model)
     source = _load(model, options)
     graph, given = source.graph, source.given
     inputs = _samples(samples, graph, given)
@@ -157,8 +157,12 @@ def _samples(samples: str, graph: Graph, given: QuantGraph | None) -> dict[str, 
     )
 
 
-def _checked(options: Options, model: Path) -> Options:
-    """The options, their values known and the name filled in."""
+def check_options(options: Options, model: Path) -> Options:
+    """The options, the name filled in from the model file where it is missing.
+
+    Raises:
+        UsageError: an unknown scheme, backend or calibration, or a name that C cannot use.
+    """
     for option, value, known in (
         ("--scheme", options.scheme or "q7", ABOUT_SCHEMES),
         ("--backend", options.backend, BACKENDS),
