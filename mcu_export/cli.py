@@ -25,6 +25,7 @@ COMMANDS = {
     "run": ("run", "Run the bit-exact reference of an export on samples."),
     "verify": ("verify", "Compile and run an export, compare every byte with the reference."),
     "evaluate": ("evaluate", "Measure accuracy and agreement with the float network."),
+    "report": ("report", "Report on an export: one HTML page, or tables."),
     "compare": ("compare", "Show how two exports differ: formats, sizes, accuracy, costs."),
     "list": ("listing", "List ops, schemes, backends, boards or the models of a configuration."),
     "makefile": ("makefile", "Print the path of the Makefile fragment to include."),

@@ -24,7 +24,7 @@ from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import ABOUT_SCHEMES, CALIBRATIONS, quantize_network
 from mcu_export.reference import quantize_inputs, random_inputs, run_reference
 from mcu_export.render import render
-from mcu_export.report.manifest import manifest, manifest_text
+from mcu_export.report.manifest import loaded_layers, manifest, manifest_text
 from mcu_export.samples import load_samples, real_values, spread
 from mcu_export.views import Golden
 
@@ -102,6 +102,7 @@ def make_export(
     golden = golden_of(quant, shown, options.test_count)
     rendered = render(program, layout, golden, title(model))
     content = manifest(quant, program, layout, _manifest_options(options), _model_facts(model))
+    content["loaded"] = loaded_layers(loaded)
     _check_budgets(content["memory"], options)
     files = {name: text.encode() for name, text in rendered.files.items()}
     files[f"{options.name}_reference.npz"] = write_network(quant, golden.inputs)
