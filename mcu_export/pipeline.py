@@ -102,7 +102,7 @@ def make_export(
     golden = golden_of(quant, shown, options.test_count)
     rendered = render(program, layout, golden, title(model))
     content = manifest(quant, program, layout, _manifest_options(options), _model_facts(model))
-    content["loaded"] = loaded_layers(loaded)
+    content["loaded"] = loaded_layers(source.loaded)
     _check_budgets(content["memory"], options)
     files = {name: text.encode() for name, text in rendered.files.items()}
     files[f"{options.name}_reference.npz"] = write_network(quant, golden.inputs)

@@ -10,9 +10,10 @@ from pathlib import Path
 from mcu_export.config import CONFIG_FILE
 from mcu_export.errors import UsageError
 from mcu_export.graph import Graph
-from mcu_export.load import load
+from mcu_export.load import load_network
 from mcu_export.names import identifiers, model_name_from
 from mcu_export.passes import run_passes
+from mcu_export.quantgraph import QuantGraph
 from mcu_export.render import render_template
 from mcu_export.samples import load_samples
 from mcu_export.write import WriteError
@@ -115,7 +116,8 @@ def find_models(folder: Path) -> list[Path]:
 
 def _model(folder: Path, path: Path, samples: str) -> StarterModel:
     """The model as the configuration names it, once it and its samples are seen to be usable."""
-    *_, (_, graph) = run_passes(load(path))
+    network = load_network(path)
+    graph = network.graph if isinstance(network, QuantGraph) else [*run_passes(network)][-1][1]
     if samples:
         load_samples(samples, graph.inputs)
     name = model_name_from(path.name.split(".")[0])

@@ -29,6 +29,7 @@ def command(
     from mcu_export.comparison import compare_exports  # noqa: PLC0415
     from mcu_export.errors import UsageError  # noqa: PLC0415
     from mcu_export.exported import open_export  # noqa: PLC0415
+    from mcu_export.report.pictures import short  # noqa: PLC0415
     from mcu_export.samples import load_labels, load_samples  # noqa: PLC0415
 
     if labels and not samples:
@@ -49,7 +50,7 @@ def command(
     print_table(f"{old} and {new}", ["", "old#", "new#", "changed"], rows)
     layers = [
         (
-            layer.name if index == 0 else "",
+            short(layer.name, 40) if index == 0 else "",
             layer.kind,
             change.what,
             _text(change.old),

@@ -149,5 +149,5 @@ def _missing(
         found.append(Advice("report", finding, "give --samples and --labels F.npz:KEY"))
     if not measured:
         finding = "instructions and stack are not measured"
-        found.append(Advice("report", finding, "run `mcu-export verify DIR --on qemu` before"))
+        found.append(Advice("report", finding, "run mcu-export verify DIR --on qemu first"))
     return found

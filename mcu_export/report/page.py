@@ -18,6 +18,7 @@ from mcu_export.report.pictures import (
     chart,
     network_picture,
     percent,
+    short,
 )
 from mcu_export.report.statistics import ValueStatistics
 
@@ -37,6 +38,7 @@ class LayerView:
 
     index: str
     name: str
+    title: str
     op: str
     shape: str
     format: str
@@ -50,7 +52,6 @@ class LayerView:
     sqnr: str
     own_sqnr: str
     saturated: str
-    kernel: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class FormatView:
     """Histograms of an input or layer."""
 
     name: str
+    title: str
     op: str
     format: str
     activations: Chart
@@ -105,6 +107,8 @@ class PageView:
     tiles: tuple[Tile, ...]
     advice: tuple[Advice, ...]
     layers: tuple[LayerView, ...]
+    has_shifts: bool
+    has_instructions: bool
     formats: tuple[FormatView, ...]
     classes: tuple[str, ...]
     matrix: tuple[MatrixRow, ...]
@@ -135,6 +139,7 @@ def page_view(report: Report) -> PageView:
     loaded = manifest.get("loaded", [])
     gone = [layer["name"] for layer in loaded if layer["name"] not in kept]
     shown = {*inputs, *report.exported.layers}
+    layers = tuple(_layers(report))
     memory = manifest["memory"]
     at_bound = memory["arena"] == memory["arena_lower_bound"]
     return PageView(
@@ -142,7 +147,9 @@ def page_view(report: Report) -> PageView:
         about=f"{manifest['scheme']}, {manifest['backend']}, {report.samples} samples",
         tiles=tuple(_tiles(report)),
         advice=report.advice,
-        layers=tuple(_layers(report)),
+        layers=layers,
+        has_shifts=any(layer.shifts for layer in layers),
+        has_instructions=any(layer.instructions for layer in layers),
         formats=tuple(_format(one) for one in report.statistics if one.name in shown),
         classes=tuple(_classes(report)),
         matrix=tuple(_matrix(report)),
@@ -204,7 +211,8 @@ def _layers(report: Report) -> list[LayerView]:
         rows.append(
             LayerView(
                 index=str(index),
-                name=layer["name"],
+                name=short(layer["name"], 32),
+                title=f"{layer['name']}, {layer['kernel']}",
                 op=layer["op"],
                 shape="\u00d7".join(map(str, layer["shape"])),
                 format=seen.format,
@@ -218,7 +226,6 @@ def _layers(report: Report) -> list[LayerView]:
                 sqnr=_db(seen.sqnr_db),
                 own_sqnr=_db(seen.own_sqnr_db),
                 saturated=percent(seen.activations.saturated),
-                kernel=layer["kernel"],
             )
         )
     return rows
@@ -236,7 +243,13 @@ def _db(value: float | None) -> str:
 def _format(one: ValueStatistics) -> FormatView:
     weights = chart(one.weights) if one.weights else None
     return FormatView(
-        one.name, one.op or "input", one.format, chart(one.activations), one.weights_format, weights
+        short(one.name, 40),
+        one.name,
+        one.op or "input",
+        one.format,
+        chart(one.activations),
+        one.weights_format,
+        weights,
     )
 
 

@@ -121,9 +121,15 @@ def collect(
 
 
 def format_range(fmt: Format) -> tuple[float, float]:
-    """Smallest and largest real value that the format holds (of any channel)."""
-    ends = fmt.dequantize(np.array([fmt.lowest, fmt.highest]))
-    return float(np.min(ends)), float(np.max(ends))
+    """Smallest and largest real value that the format of a tensor holds."""
+    low, high = format_limits(fmt, 1)
+    return float(np.min(low)), float(np.max(high))
+
+
+def format_limits(fmt: Format, ndim: int) -> tuple[Array, Array]:
+    """The same as arrays that go with one of ``ndim`` axes: a channel may have its own scale."""
+    shape = (1,) * ndim
+    return fmt.dequantize(np.full(shape, fmt.lowest)), fmt.dequantize(np.full(shape, fmt.highest))
 
 
 def decibels(signal: float, noise: float) -> float | None:
@@ -158,10 +164,11 @@ def _weights(node: QuantNode, fmt: Format) -> tuple[Distribution, float | None]:
     stored = fmt.dequantize(node.params["weights"])
     observer = Observer()
     observer.update(real)
-    low, high = format_range(fmt)
-    step = (high - low) / (fmt.highest - fmt.lowest)
-    beyond = (real > high + step / 2) | (real < low - step / 2)
-    distribution = _distribution(observer.result(), (low, high), float(beyond.mean()))
+    low, high = format_limits(fmt, real.ndim)
+    half = (high - low) / (fmt.highest - fmt.lowest) / 2
+    beyond = (real > high + half) | (real < low - half)
+    limits = float(np.min(low)), float(np.max(high))
+    distribution = _distribution(observer.result(), limits, float(beyond.mean()))
     noise = float(np.square(real - stored).sum())
     return distribution, decibels(float(np.square(real).sum()), noise)
 

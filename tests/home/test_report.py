@@ -168,6 +168,17 @@ def test_without_labels_figures_and_old_manifest(kws_export: Path) -> None:
     assert "not measured" in text
 
 
+def test_the_affine_schemes_have_a_page_too(tmp_path: Path) -> None:
+    made = make_report(open_export(export_kws(tmp_path, scheme="int8")), None, None)
+    conv = next(one for one in made.statistics if one.name == "conv")
+    assert conv.weights is not None
+    assert conv.weights.saturated == 0
+    text = page(made)
+    check(text)
+    assert "a scale per channel" in text
+    assert "shifts (bias / out)" not in text
+
+
 def test_a_branch_passes_beside_the_boxes() -> None:
     layers = [
         {"name": "a", "op": "conv2d", "inputs": ["x"], "shape": (4,)},
@@ -217,7 +228,10 @@ def test_in_chromium(report: Report, tmp_path: Path, width: int, scheme: str) ->
         background: getComputedStyle(document.body).backgroundColor,
       });</script>"""
     file = tmp_path / "report.html"
-    file.write_text(page(report).replace("</body>", probe + "</body>"))
+    # The longest names that are seen in the wild have no place to break.
+    advice = replace(report.advice[0], finding="functional_1/batch_normalization/" * 10)
+    text = page(replace(report, advice=(advice,)))
+    file.write_text(text.replace("</body>", probe + "</body>"))
     flags = [f"--window-size={width},900"]
     flags += ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
     title = re.search(r"<title>(\{.*?\})</title>", browse(file, *flags))
