@@ -13,11 +13,15 @@
 
 static const mcu_export_test *const test = &MODEL_TEST;
 
-/* Where mcu_export_trace writes. */
+typedef enum { TRACE_OFF, TRACE_WRITE, TRACE_TIME } trace_mode;
+
+/* What mcu_export_trace does. */
 static struct {
-    bool enabled;
+    trace_mode mode;
     port_file file;
-    size_t layers; /* of this sample, so far */
+    size_t layers;     /* of this sample, so far */
+    uint64_t start;    /* instructions when the layer began */
+    uint64_t overhead; /* instructions that asking for them takes */
 } trace;
 
 static void fail(const char *message)
@@ -28,9 +32,24 @@ static void fail(const char *message)
     port_exit(PORT_EXIT_FAIL);
 }
 
+static void print_layer_cost(unsigned layer, uint64_t end)
+{
+    const uint64_t spent = end - trace.start;
+    port_print("layer=");
+    port_print_unsigned(layer);
+    port_print(" instructions=");
+    port_print_unsigned(spent - (spent < trace.overhead ? spent : trace.overhead));
+    port_print("\n");
+}
+
 void mcu_export_trace(unsigned layer, const void *output, size_t bytes)
 {
-    if (!trace.enabled) {
+    if (trace.mode == TRACE_OFF) {
+        return;
+    }
+    if (trace.mode == TRACE_TIME) {
+        print_layer_cost(layer, port_instructions());
+        trace.start = port_instructions();
         return;
     }
     if (layer != trace.layers || layer >= test->layer_count || bytes != test->layers[layer].bytes) {
@@ -70,7 +89,7 @@ static size_t sample_bytes(void)
 static size_t run_samples(port_file input)
 {
     size_t samples = 0;
-    trace.enabled = true;
+    trace.mode = TRACE_WRITE;
     while (read_inputs(input)) {
         trace.layers = 0;
         test->run();
@@ -79,8 +98,29 @@ static size_t run_samples(port_file input)
         }
         samples++;
     }
-    trace.enabled = false;
+    trace.mode = TRACE_OFF;
     return samples;
+}
+
+/* Reads the last sample once more: a run overwrites its input. */
+static void read_last(port_file input, size_t samples)
+{
+    if (!port_file_seek(input, (samples - 1U) * sample_bytes()) || !read_inputs(input)) {
+        fail("cannot read " INPUT_FILE " again");
+    }
+}
+
+/* One run in which every layer tells what it costs. */
+static void time_layers(port_file input, size_t samples)
+{
+    read_last(input, samples);
+    port_init();
+    trace.start = port_instructions();
+    trace.overhead = port_instructions() - trace.start;
+    trace.mode = TRACE_TIME;
+    trace.start = port_instructions();
+    test->run();
+    trace.mode = TRACE_OFF;
 }
 
 int main(void)
@@ -101,10 +141,10 @@ int main(void)
     if (samples == 0) {
         fail(INPUT_FILE " holds no sample");
     }
-    /* Once more for the costs: the run has overwritten its input, and tracing is off. */
-    if (!port_file_seek(input, (samples - 1U) * sample_bytes()) || !read_inputs(input)) {
-        fail("cannot read " INPUT_FILE " again");
+    if (port_counts_instructions()) {
+        time_layers(input, samples);
     }
+    read_last(input, samples);
     const measurement cost = measure(test->run);
     port_print("instructions=");
     port_print_unsigned(cost.instructions);

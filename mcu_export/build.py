@@ -19,6 +19,7 @@ from mcu_export.ops.base import Array
 from mcu_export.resources import resource_dir
 
 TIMEOUT_SECONDS = 3600
+LAYER_COST = re.compile(r"^layer=(\d+) instructions=(\d+)$", re.M)
 COSTS = re.compile(r"instructions=(\d+) stack=(\d+) samples=(\d+)")
 LIBRARY = (
     "the model calls CMSIS-NN: set CMSIS_NN_INC to its include folders and CMSIS_NN_LIB to a "
@@ -62,12 +63,14 @@ class Target:
 class Run:
     """What a run of the stream program gave.
 
-    ``trace`` holds the outputs of all layers, sample after sample, as they lie in memory.
+    ``trace`` holds the outputs of all layers, sample after sample, as they lie in memory;
+    ``layer_instructions`` what each layer costs, empty on the host.
     """
 
     trace: bytes
     instructions: int | None
     stack_bytes: int | None
+    layer_instructions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ def run_stream(export: Path, name: str, target: Target, inputs: bytes) -> Run:
             trace.read_bytes(),
             int(costs[1]) if measured else None,
             int(costs[2]) if measured else None,
+            tuple(int(count) for _, count in LAYER_COST.findall(output)),
         )
 
 

@@ -20,11 +20,14 @@ from mcu_export.version import __version__
 # name -> module in mcu_export.commands, line for --help
 COMMANDS = {
     "export": ("export", "Write the C that runs a trained network."),
+    "init": ("init", "Put a configuration, a Makefile and an example into a repository."),
     "inspect": ("inspect", "Show layers, shapes, MACs and parameters of a model file."),
     "run": ("run", "Run the bit-exact reference of an export on samples."),
     "verify": ("verify", "Compile and run an export, compare every byte with the reference."),
     "evaluate": ("evaluate", "Measure accuracy and agreement with the float network."),
-    "list": ("listing", "List ops, schemes, backends or boards."),
+    "report": ("report", "Report on an export: one HTML page, or tables."),
+    "compare": ("compare", "Show how two exports differ: formats, sizes, accuracy, costs."),
+    "list": ("listing", "List ops, schemes, backends, boards or the models of a configuration."),
     "makefile": ("makefile", "Print the path of the Makefile fragment to include."),
 }
 

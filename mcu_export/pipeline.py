@@ -24,7 +24,7 @@ from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import ABOUT_SCHEMES, CALIBRATIONS, quantize_network
 from mcu_export.reference import quantize_inputs, random_inputs, run_reference
 from mcu_export.render import render
-from mcu_export.report.manifest import manifest, manifest_text
+from mcu_export.report.manifest import loaded_layers, manifest, manifest_text
 from mcu_export.samples import load_samples, real_values, spread
 from mcu_export.views import Golden
 
@@ -86,7 +86,7 @@ def make_export(
     Raises:
         McuExportError: with the exit code of what went wrong.
     """
-    options = _checked(options, model)
+    options = check_options(options, model)
     source = _load(model, options)
     graph, given = source.graph, source.given
     inputs = _samples(samples, graph, given)
@@ -102,6 +102,7 @@ def make_export(
     golden = golden_of(quant, shown, options.test_count)
     rendered = render(program, layout, golden, title(model))
     content = manifest(quant, program, layout, _manifest_options(options), _model_facts(model))
+    content["loaded"] = loaded_layers(source.loaded)
     _check_budgets(content["memory"], options)
     files = {name: text.encode() for name, text in rendered.files.items()}
     files[f"{options.name}_reference.npz"] = write_network(quant, golden.inputs)
@@ -157,8 +158,12 @@ def _samples(samples: str, graph: Graph, given: QuantGraph | None) -> dict[str, 
     )
 
 
-def _checked(options: Options, model: Path) -> Options:
-    """The options, their values known and the name filled in."""
+def check_options(options: Options, model: Path) -> Options:
+    """The options, the name filled in from the model file where it is missing.
+
+    Raises:
+        UsageError: an unknown scheme, backend or calibration, or a name that C cannot use.
+    """
     for option, value, known in (
         ("--scheme", options.scheme or "q7", ABOUT_SCHEMES),
         ("--backend", options.backend, BACKENDS),

@@ -64,7 +64,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # C, not HTML; names.py makes texts safe
+        # C is made safe by names.py, HTML here.
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from mcu_export.build import Run, Target, compiled_size, pack_inputs, run_stream
+from mcu_export.build import Target, compiled_size, pack_inputs, run_stream
 from mcu_export.errors import InternalError
 from mcu_export.exported import Exported
 from mcu_export.ops.base import Array
@@ -50,6 +50,7 @@ class Verdict:
     flash_bytes: int
     ram_bytes: int
     stack_bytes: int | None
+    layer_instructions: tuple[int, ...] = ()
 
 
 def verify(
@@ -72,7 +73,7 @@ def verify(
     dtypes = {key: fmt.dtype for key, fmt in exported.quant.formats().items()}
     run = run_stream(exported.folder, exported.name, target, pack_inputs(inputs, dtypes))
     size = compiled_size(exported.folder, exported.name, target)
-    compared, mismatches, first = compare(exported, inputs, run, progress)
+    compared, mismatches, first = compare(exported, inputs, run.trace, progress)
     return Verdict(
         on=target.on,
         board=target.board,
@@ -84,49 +85,88 @@ def verify(
         flash_bytes=size.flash,
         ram_bytes=size.ram,
         stack_bytes=run.stack_bytes,
+        layer_instructions=run.layer_instructions,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What one layer gave for some samples in a row: integers (samples, elements)."""
+
+    start: int
+    layer: str
+    got: Array
+    expected: Array
+
+    @property
+    def different(self) -> Array:
+        """Where the two differ."""
+        different: Array = self.got != self.expected
+        return different
+
+
+def walk(exported: Exported, inputs: Mapping[str, Array], trace: bytes) -> Iterator[Compared]:
+    """Every layer of every batch of samples, beside the reference.
+
+    Raises:
+        InternalError: the trace is not one of this export.
+    """
+    count = len(next(iter(inputs.values())))
+    table = np.frombuffer(trace, np.uint8)
+    if table.size % count:
+        raise InternalError("the trace does not hold whole samples")
+    table = table.reshape(count, -1)
+    dtypes = {node.name: np.dtype(node.format.dtype) for node in exported.quant.nodes}
+    for start in range(0, count, BATCH):
+        batch = {key: array[start : start + BATCH] for key, array in inputs.items()}
+        values = run_reference(exported.quant, batch)
+        rows, column = table[start : start + BATCH], 0
+        for layer in exported.layers:
+            expected = values[layer].reshape(len(rows), -1)
+            width = expected.shape[1] * dtypes[layer].itemsize
+            got = np.ascontiguousarray(rows[:, column : column + width])
+            column += width
+            if got.shape[1] != width:
+                break
+            yield Compared(start, layer, got.view(dtypes[layer]), expected)
+        if column != table.shape[1]:
+            raise InternalError("the trace holds other layers than the manifest")
 
 
 def compare(
     exported: Exported,
     inputs: Mapping[str, Array],
-    run: Run,
+    trace: bytes,
     progress: Callable[[int], None],
 ) -> tuple[int, int, Difference | None]:
     """Integers compared, how many differ, and the first that does."""
-    count = len(next(iter(inputs.values())))
-    trace = np.frombuffer(run.trace, np.uint8).reshape(count, -1)
-    nodes = {node.name: node for node in exported.quant.nodes}
+    kinds = {node.name: node.node.op.kind for node in exported.quant.nodes}
     compared = mismatches = 0
     first: Difference | None = None
-    for start in range(0, count, BATCH):
-        batch = {key: array[start : start + BATCH] for key, array in inputs.items()}
-        values = run_reference(exported.quant, batch)
-        rows, column = trace[start : start + BATCH], 0
-        for layer in exported.layers:
-            expected = values[layer].reshape(len(rows), -1)
-            dtype = np.dtype(nodes[layer].format.dtype)
-            width = expected.shape[1] * dtype.itemsize
-            got = np.ascontiguousarray(rows[:, column : column + width]).view(dtype)
-            column += width
-            different = got != expected
-            compared += expected.size
-            mismatches += int(different.sum())
-            if different.any():
-                sample, index = (int(i) for i in np.argwhere(different)[0])
-                if first is None or start + sample < first.sample:
-                    first = Difference(
-                        start + sample,
-                        layer,
-                        nodes[layer].node.op.kind,
-                        index,
-                        int(got[sample, index]),
-                        int(expected[sample, index]),
-                    )
-        if column != trace.shape[1]:
-            raise InternalError("the trace holds other layers than the manifest")
-        progress(start + len(rows))
+    for one in walk(exported, inputs, trace):
+        different = one.different
+        compared += one.expected.size
+        mismatches += int(different.sum())
+        if different.any():
+            found = difference(one, kinds[one.layer])
+            if first is None or found.sample < first.sample:
+                first = found
+        if one.layer == exported.layers[-1]:
+            progress(one.start + len(one.expected))
     return compared, mismatches, first
+
+
+def difference(one: Compared, kind: str) -> Difference:
+    """The first integer of a layer that differs; there has to be one."""
+    sample, index = (int(i) for i in np.argwhere(one.different)[0])
+    return Difference(
+        one.start + sample,
+        one.layer,
+        kind,
+        index,
+        int(one.got[sample, index]),
+        int(one.expected[sample, index]),
+    )
 
 
 def choose_inputs(exported: Exported, samples: str, count: int | None) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""``mcu-export export``: from a model file to C."""
+"""``mcu-export export``: from a model file, or from a configuration of several, to C."""
 
 from __future__ import annotations
 
@@ -14,11 +14,26 @@ from mcu_export.commands.common import (
     print_table,
     progress_bar,
 )
+from mcu_export.commands.export_config import (
+    DEFAULT_CONFIG,
+    costs_text,
+    export_config,
+    refuse_others,
+)
+from mcu_export.errors import UsageError
 
 
 @click.command("export")
-@click.argument("model", type=FOLDER)
-@click.option("-o", "--output", "folder", type=FOLDER, required=True, help="Folder to write to.")
+@click.argument("arguments", metavar="MODEL | [NAME...]", nargs=-1)
+@click.option("-o", "--output", "folder", type=FOLDER, help="Folder to write to.")
+@click.option(
+    "--config",
+    is_flag=False,
+    flag_value=DEFAULT_CONFIG,
+    metavar="[FILE.toml]",
+    help=f"Export the models of a configuration, default {DEFAULT_CONFIG}: all, or those named.",
+)
+@click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="With --config.")
 @click.option("--name", default="", help="C name, prefix of all symbols; default: the file's.")
 @click.option(
     "--samples",
@@ -49,33 +64,48 @@ from mcu_export.commands.common import (
 @click.option("--check", is_flag=True, help="Write nothing; exit code 9 if files would change.")
 @click.option("--dump", "dump_folder", type=FOLDER, help="Write the graph after each stage there.")
 @common_options
-def command(
-    model: Path,
-    folder: Path,
-    samples: str,
-    labels_file: Path | None,
-    test_samples: str,
-    depfile: Path | None,
-    depfile_target: str,
-    check: bool,
-    dump_folder: Path | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
+@click.pass_context
+def command(context: click.Context, /, arguments: tuple[str, ...], **given: Any) -> None:
     """Write the C that runs MODEL: weights, kernels, self-test, manifest.
 
     MODEL is a .keras, .h5, frozen TensorFlow .pb or .tflite file. Files are written only if they
     change, and all of them or none.
+
+    With --config, all models of a configuration are exported in parallel, or those NAMEd.
     """
+    if given["config"]:
+        refuse_others(context)
+        export_config(arguments, given)
+        return
+    if len(arguments) != 1:
+        raise UsageError(
+            "one model file is exported at a time" if arguments else "there is no model file",
+            where="MODEL",
+            fix="mcu-export export net.keras -o build/net, or --config for several",
+        )
+    if given["folder"] is None:
+        raise UsageError("there is no folder to write to", where="-o", fix="add -o build/net")
+    _export_model(Path(arguments[0]), given)
+
+
+def _export_model(model: Path, given: dict[str, Any]) -> None:
     from mcu_export.api import Sources, export_files  # noqa: PLC0415 -- numpy and jinja2
 
-    sources = Sources(model, samples, test_samples, labels_file)
+    options = dict(given)
+    for key in ("config", "jobs"):
+        options.pop(key)
+    sources = Sources(
+        model, options.pop("samples"), options.pop("test_samples"), options.pop("labels_file")
+    )
+    folder, as_json, check = options.pop("folder"), options.pop("as_json"), options.pop("check")
+    depfile, target = options.pop("depfile"), options.pop("depfile_target")
+    dump_folder = options.pop("dump_folder")
     with progress_bar(as_json) as progress:
         made, written = export_files(
             sources,
             folder,
             options,
-            depfile=(depfile, depfile_target) if depfile else None,
+            depfile=(depfile, target) if depfile else None,
             check_only=check,
             dump_folder=dump_folder,
             progress=progress,
@@ -85,11 +115,7 @@ def command(
         return
     _print_folds(made.manifest)
     _print_layers(made.manifest)
-    memory = made.manifest["memory"]
-    click.echo(
-        f"\nRAM {memory['ram']:,} bytes (arena with scratch, input and output), "
-        f"flash {memory['weights']:,} bytes of constants, {made.manifest['macs']:,} MACs"
-    )
+    click.echo(f"\n{costs_text(made.manifest)}")
     if check:
         click.echo(f"up to date: {folder}")
     else:

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mcu_export.commands.common import FOLDER, common_options, print_json, progress_bar
+from mcu_export.commands.common import (
+    FOLDER,
+    common_options,
+    print_json,
+    print_table,
+    progress_bar,
+)
+
+if TYPE_CHECKING:
+    from mcu_export.build import Target
+    from mcu_export.exported import Exported
+    from mcu_export.verify import Verdict
 
 DEFAULT_BOARD = "mps2-an386"
+EXPORT_AGAIN = "export again with this version of mcu-export; if it stays, report it as a bug"
 
 
 @click.command("verify")
 @click.argument("folder", type=FOLDER)
-@click.option("--on", type=click.Choice(["host", "qemu"]), default="host", show_default=True)
+@click.option("--on", type=click.Choice(["host", "qemu"]), help="Default: host.")
+@click.option("--layers", is_flag=True, help="A table of all layers; on host and in QEMU.")
 @click.option("--board", default="", help=f"Board in QEMU; default: {DEFAULT_BOARD}.")
 @click.option("--core", default="", help="Core, where a board can run code for several.")
 @click.option("--cc", default="", help="Compiler on the host; default: cc.")
@@ -28,7 +42,8 @@ DEFAULT_BOARD = "mps2-an386"
 @common_options
 def command(
     folder: Path,
-    on: str,
+    on: str | None,
+    layers: bool,
     board: str,
     core: str,
     cc: str,
@@ -41,19 +56,31 @@ def command(
 ) -> None:
     """Compile the export in FOLDER, run it, compare every layer with the reference.
 
-    Ends with code 7 and the first difference if one byte differs.
+    Ends with code 7 and the first difference if one byte differs. What QEMU measures is kept in
+    NAME_measured.json, for `compare` and `report`.
     """
     from mcu_export.build import Target  # noqa: PLC0415
-    from mcu_export.errors import UsageError, VerificationError  # noqa: PLC0415
+    from mcu_export.errors import UsageError  # noqa: PLC0415
     from mcu_export.exported import open_export  # noqa: PLC0415
-    from mcu_export.verify import choose_inputs, verify  # noqa: PLC0415
+    from mcu_export.verify import choose_inputs  # noqa: PLC0415
 
-    if board and on == "host":
+    if board and on != "qemu" and (on == "host" or not layers):
         raise UsageError("a board is emulated", where="--board", fix="add --on qemu")
     exported = open_export(folder, name)
     inputs = choose_inputs(exported, samples, count)
-    where = "host" if on == "host" else board or DEFAULT_BOARD
-    target = Target(where, core, cc, sanitize, optimize)
+    host = Target("host", "", cc, sanitize, optimize)
+    emulated = Target(board or DEFAULT_BOARD, core, "", False, optimize)
+    if layers:
+        chosen = [t for t in (host, emulated) if on in (None, t.on)]
+        _verify_layers(exported, inputs, chosen, as_json)
+    else:
+        _verify(exported, inputs, emulated if on == "qemu" else host, as_json)
+
+
+def _verify(exported: Exported, inputs: dict[str, Any], target: Target, as_json: bool) -> None:
+    from mcu_export.errors import VerificationError  # noqa: PLC0415
+    from mcu_export.verify import verify  # noqa: PLC0415
+
     with progress_bar(as_json) as progress:
         total = len(next(iter(inputs.values())))
         verdict = verify(exported, inputs, target, lambda n: progress("compare", n, total))
@@ -65,7 +92,60 @@ def command(
         raise VerificationError(
             f"{verdict.mismatches} of {verdict.outputs_compared} integers differ",
             where=verdict.first_difference.text(),
-            fix="export again with this version of mcu-export; if it stays, report it as a bug",
+            fix=EXPORT_AGAIN,
+        )
+    _remember(exported, target, verdict)
+
+
+def _remember(exported: Exported, target: Target, verdict: Verdict) -> None:
+    """Keep what a board measured beside the export, for `compare` and `report`."""
+    from mcu_export.measured import Measured, write_measured  # noqa: PLC0415
+
+    if verdict.instructions is None or verdict.stack_bytes is None:
+        return
+    measured = Measured(
+        target.board,
+        target.core,
+        target.optimize,
+        verdict.instructions,
+        verdict.stack_bytes,
+        verdict.flash_bytes,
+        verdict.ram_bytes,
+        verdict.layer_instructions,
+    )
+    if not write_measured(exported, measured):
+        click.echo(f"note: the figures are not kept, {exported.folder} is read-only", err=True)
+
+
+def _verify_layers(
+    exported: Exported, inputs: dict[str, Any], targets: list[Target], as_json: bool
+) -> None:
+    from mcu_export.errors import VerificationError  # noqa: PLC0415
+    from mcu_export.layers import compare_layers  # noqa: PLC0415
+
+    report = compare_layers(exported, inputs, targets)
+    if as_json:
+        print_json(asdict(report))
+    else:
+        columns = ["layer", "op", "output", "format", "integers#"]
+        columns += [f"wrong on {board}#" for board in report.boards]
+        rows = [
+            (
+                row.name,
+                row.op,
+                "x".join(map(str, row.shape)),
+                row.format,
+                row.compared,
+                *row.mismatches.values(),
+            )
+            for row in report.layers
+        ]
+        print_table(f"{exported.name}, {report.samples} samples", columns, rows)
+    if report.first_difference:
+        raise VerificationError(
+            f"{report.mismatches} integers differ",
+            where=report.first_difference.text(),
+            fix=EXPORT_AGAIN,
         )
 
 

@@ -97,6 +97,19 @@ def _folds(graph: Graph) -> list[dict[str, Any]]:
     ]
 
 
+def loaded_layers(graph: Graph) -> list[dict[str, Any]]:
+    """The layers of the model file, before any pass, for ``mcu-export report``."""
+    return [
+        {
+            "name": node.name,
+            "op": node.op.kind,
+            "inputs": list(node.inputs),
+            "shape": list(node.shape),
+        }
+        for node in graph.nodes
+    ]
+
+
 def manifest_text(content: Mapping[str, Any]) -> str:
     """The manifest as it is written; the same for the same export."""
     return json.dumps(content, indent=2, ensure_ascii=True) + "\n"

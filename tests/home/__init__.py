@@ -1,0 +1,1 @@
+"""How mcu-export fits into builds, and what it shows to people."""
