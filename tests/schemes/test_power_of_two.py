@@ -197,10 +197,11 @@ dense_layers = st.fixed_dictionaries(
 @given(dense_layers)
 def test_the_bound_is_reached_and_never_exceeded(d: dict) -> None:
     r = np.random.default_rng(d["seed"])
+    size = (d["out"], d["size"])
     params = {
-        "weights": r.choice([-1, 1], (d["out"], d["size"])) * r.uniform(0.5, 1, (d["out"], d["size"])) * d["scale"],
+        "weights": r.choice([-1, 1], size) * r.uniform(0.5, 1, size) * d["scale"],
         "bias": r.choice([-1, 1], d["out"]) * d["bias"],
-    }  # fmt: skip
+    }
     x_format = PowerOfTwo(d["bits"], d["x_frac"])
     x = Value(x_format, x_format.lowest if d["low"] else 0, x_format.highest)
     frac = (
