@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from mcu_export.program import Layout, Lifetime, Program
 
 ALIGNMENT = 8
-SEARCH_LIMIT = 20_000
+SEARCH_LIMIT = 2_000_000  # comparisons of two buffers, about half a second
+SEARCH_BLOCKS = 300  # of more buffers a search sees too few orders to be worth it
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def pack(blocks: Sequence[_Block]) -> dict[str, int]:
         size = arena_size(blocks, offsets)
         if best_size < 0 or size < best_size:
             best, best_size = offsets, size
-    if best_size > bound:
+    if best_size > bound and len(blocks) <= SEARCH_BLOCKS:
         best = _Search(blocks, best, best_size, bound).run()
     return best
 
@@ -189,13 +190,13 @@ class _Search:
     def _extend(self, placed: list[tuple[_Block, int]], rest: list[_Block]) -> None:
         if self.size <= self.bound or self.budget <= 0:
             return
-        self.budget -= 1
         if not rest:
             offsets = {block.key: offset for block, offset in placed}
             self.size = arena_size(self.blocks, offsets)
             self.best = offsets
             return
         for index, block in enumerate(rest):
+            self.budget -= len(placed) + 1
             offset = _lowest_offset(block, placed)
             if offset + block.bytes < self.size:
                 self._extend([*placed, (block, offset)], rest[:index] + rest[index + 1 :])
