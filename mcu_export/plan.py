@@ -36,7 +36,7 @@ def plan(program: Program) -> Layout:
     """Pack all values and scratch memories of the program into one arena."""
     blocks = _blocks(program)
     offsets = pack(blocks)
-    value_offsets = {name: offsets[block.key] for block in blocks for name in block.values if name}
+    value_offsets = {name: offsets[block.key] for block in blocks for name in block.values}
     scratch_offsets = {
         step.layer: offsets[f"scratch {index}"]
         for index, step in enumerate(program.steps)
