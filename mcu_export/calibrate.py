@@ -58,7 +58,8 @@ class Observer:
     def update(self, x: Array) -> None:
         """Take in one batch."""
         flat = np.asarray(x).ravel()
-        used = flat[flat != 0]
+        # In float64: a float32 cannot hold the number of bins in a tiny range.
+        used = flat[flat != 0].astype(np.float64)
         self.zeros += flat.size - used.size
         if not used.size:
             return

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcu_export.calibrate import batches
+from mcu_export.errors import SamplesError
 from mcu_export.graph import run_float
-from mcu_export.ops.base import Array
+from mcu_export.ops.base import Array, elements
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.reference import dequantize_inputs, quantize_inputs, run_reference
 
@@ -55,7 +56,12 @@ def evaluate(
         samples: for each input (samples, *shape); integers of the input's type are quantized.
         labels: class of each sample, or None.
         progress: called with the number of samples done.
+
+    Raises:
+        SamplesError: a label that is no class of the network.
     """
+    if labels is not None:
+        _check_labels(quant, labels)
     real, integer = first_outputs(quant, samples, progress)
     float_class, class_ = argmax(real), argmax(integer)
     noise = float(np.square(real - integer).sum())
@@ -68,6 +74,16 @@ def evaluate(
         sqnr_db=10 * math.log10(signal / noise) if noise and signal else None,
         confusion=None if labels is None else confusion(labels, class_),
     )
+
+
+def _check_labels(quant: QuantGraph, labels: Array) -> None:
+    classes = elements(quant.graph.shapes()[quant.graph.outputs[0]])
+    if labels.max() >= classes:
+        raise SamplesError(
+            f"there is a label {labels.max()}, and the network has {classes} classes",
+            where="--labels",
+            fix="labels are numbers of outputs, counted from 0",
+        )
 
 
 def confusion(labels: Array, answers: Array) -> tuple[tuple[int, ...], ...]:

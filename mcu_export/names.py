@@ -13,6 +13,7 @@ from mcu_export.errors import UsageError
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 MAX_IDENTIFIER = 48
+MAX_STRING = 4000
 
 _WORDS = """
     alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const
@@ -25,34 +26,50 @@ _WORDS = """
 """
 C_KEYWORDS = frozenset(_WORDS.split())
 
+# A model called `string` would write string.h, and <string.h> would find that one. The last line:
+# names of the firmware and of the generated code itself.
+_HEADERS = """
+    assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdarg
+    stdatomic stdbool stddef stdint stdio stdlib string tgmath threads time uchar wchar wctype
+    features alloca malloc memory strings sched unistd fcntl poll dlfcn
+    linker measure port systick mcu_export
+"""
+RESERVED = C_KEYWORDS | frozenset(_HEADERS.split())
+
 
 def check_model_name(name: str) -> str:
-    """The name itself, if C can use it as a prefix.
+    """The name itself, if C can use it as a prefix and as the name of a header.
 
     Raises:
-        UsageError: it is no C identifier, or a keyword.
+        UsageError: it is no C identifier, a keyword, or the name of another header.
     """
-    if not IDENTIFIER.fullmatch(name) or name.lower() in C_KEYWORDS or len(name) > MAX_IDENTIFIER:
+    if not IDENTIFIER.fullmatch(name) or name.lower() in RESERVED or len(name) > MAX_IDENTIFIER:
         raise UsageError(
-            f"the name {name!r} cannot be a C identifier",
+            f"the name {name!r} cannot be that of a C model",
             where="--name",
-            fix="use letters, digits and underscores, a letter first, no C keyword",
+            fix="use letters, digits and underscores, a letter first; no keyword, no standard "
+            f"header, at most {MAX_IDENTIFIER} characters",
         )
     return name
 
 
 def model_name_from(stem: str) -> str:
     """A C name for a model file called ``stem``; ``model`` where nothing usable is left."""
-    name = _clean(stem)
-    if not name or name in C_KEYWORDS:
-        return "model"
-    return name if name[0].isalpha() else f"model_{name}"
+    name = _lettered(_clean(stem), "model")
+    return "model" if name in RESERVED else name
 
 
 def _clean(text: str) -> str:
     """Lower case, everything but letters and digits replaced by single underscores."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text) if not re.search(r"[_\W]", text) else text
     return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")[:MAX_IDENTIFIER].strip("_")
+
+
+def _lettered(cleaned: str, word: str) -> str:
+    """``cleaned`` with ``word`` before it where it has no letter to start with."""
+    if cleaned[:1].isalpha():
+        return cleaned
+    return f"{word}_{cleaned}"[:MAX_IDENTIFIER].rstrip("_")
 
 
 def identifiers(names: Iterable[str]) -> dict[str, str]:
@@ -68,7 +85,7 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
     taken: set[str] = set()
     made = {}
     for name in listed:
-        wanted = _clean("/".join(paths[name])) or "layer"
+        wanted = _lettered(_clean("/".join(paths[name])), "layer")
         unique, count = wanted, 1
         while unique in taken:
             count += 1
@@ -79,15 +96,22 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
 
 
 def comment_text(text: str) -> str:
-    """``text`` as it may stand in a C comment: printable ASCII that does not end the comment."""
+    """``text`` as it may stand in a C comment: printable ASCII that does not end the comment.
+
+    Trigraphs are taken apart: at the end of a line, one of them would continue the comment.
+    """
     plain = "".join(ch if " " <= ch <= "~" else "?" for ch in text)
+    plain = re.sub(r"\?(?=\?)", "? ", plain)
     return plain.replace("*/", "* /").replace("/*", "/ *").rstrip("\\")
 
 
 def string_literal(text: str) -> str:
-    """``text`` as a C string literal, quotes included; bytes beyond ASCII as octal escapes."""
+    """``text`` as a C string literal, quotes included; bytes beyond ASCII as octal escapes.
+
+    At most ``MAX_STRING`` bytes: C99 asks no compiler to take more than 4095.
+    """
     out = []
-    for byte in text.encode("utf-8", "replace"):
+    for byte in text.encode("utf-8", "replace")[:MAX_STRING]:
         char = chr(byte)
         if char in '"\\?':
             out.append("\\" + char)

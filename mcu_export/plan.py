@@ -20,7 +20,7 @@ def plan(program: Program) -> Layout:
     problem = packing_problem(program)
     blocks = problem.blocks
     offsets = pack(problem)
-    value_offsets = {name: offsets[block.key] for block in blocks for name in block.values if name}
+    value_offsets = {name: offsets[block.key] for block in blocks for name in block.values}
     scratch_offsets = {
         step.layer: offsets[f"scratch {index}"]
         for index, step in enumerate(program.steps)

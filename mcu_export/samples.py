@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,21 @@ from mcu_export.graph import Tensor, shape_text
 from mcu_export.ops.base import Array, elements
 
 SPEC = re.compile(r"(?P<path>.*?\.np[yz])(?::(?P<key>[^\[\]]+))?(?P<part>\[[^\[\]]*\])?", re.I)
+SLICE = re.compile(r"(-?[0-9]{1,9})?:(-?[0-9]{1,9})?(?::(-?[0-9]{1,9})?)?")
+NUMBERS = "fiu"  # kinds of numpy types: floats, integers
 SPEC_HELP = "FILE.npz, FILE.npz:KEY or FILE.npz:KEY[:,:,:10]"
+
+# What numpy and zipfile raise for a file that is damaged or claims to be enormous.
+DAMAGE = (
+    ValueError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -45,9 +60,11 @@ def _parse_part(part: str, text: str) -> tuple[slice, ...]:
     """The slices of ``[:,:,:10]``."""
     slices = []
     for piece in filter(None, part[1:-1].replace(" ", "").split(",")):
-        if not re.fullmatch(r"-?\d*:-?\d*(:-?\d*)?", piece):
+        match = SLICE.fullmatch(piece)
+        start, stop, step = (int(n) if n else None for n in match.groups()) if match else (0, 0, 0)
+        if step == 0:
             raise SamplesError(f"{piece!r} is not a slice", where=text, fix=SPEC_HELP)
-        slices.append(slice(*(int(number) if number else None for number in piece.split(":"))))
+        slices.append(slice(start, stop, step))
     return tuple(slices)
 
 
@@ -58,24 +75,11 @@ def read_arrays(source: Source) -> dict[str, Array]:
         SamplesError: the file cannot be read, or what is asked for is not in it.
     """
     try:
-        loaded = np.load(source.path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            arrays = {"": loaded}
-        else:
-            with loaded:
-                keys = [source.key] if source.key else loaded.files
-                missing = [key for key in keys if key not in loaded.files]
-                if missing:
-                    raise SamplesError(
-                        f"there is no array {missing[0]!r}",
-                        where=source.text,
-                        fix="it has " + ", ".join(loaded.files),
-                    )
-                arrays = {key: loaded[key] for key in keys}
+        arrays = _stored(source)
     except OSError as error:
         why = error.strerror or "not a file that numpy has written"
         raise SamplesError(f"cannot read the samples: {why}", where=source.text) from error
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError) as error:
+    except DAMAGE as error:
         raise SamplesError(
             "cannot read the samples: damaged, pickled, or not a numpy file",
             where=source.text,
@@ -85,6 +89,22 @@ def read_arrays(source: Source) -> dict[str, Array]:
         return {key: array[source.part] for key, array in arrays.items() if array.ndim}
     except IndexError as error:
         raise SamplesError(f"the slice does not fit: {error}", where=source.text) from error
+
+
+def _stored(source: Source) -> dict[str, Array]:
+    """The arrays as numpy reads them; other files in an archive are passed over."""
+    loaded = np.load(source.path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return {"": loaded}
+    with loaded:
+        if source.key and source.key not in loaded.files:
+            raise SamplesError(
+                f"there is no array {source.key!r}",
+                where=source.text,
+                fix="it has " + ", ".join(loaded.files),
+            )
+        arrays = {key: loaded[key] for key in ([source.key] if source.key else loaded.files)}
+    return {key: array for key, array in arrays.items() if isinstance(array, np.ndarray)}
 
 
 def load_samples(text: str, inputs: tuple[Tensor, ...]) -> dict[str, Array]:
@@ -133,13 +153,13 @@ def _only_fitting(arrays: Mapping[str, Array], tensor: Tensor, source: Source) -
 
 
 def _fits(array: Array, tensor: Tensor) -> bool:
-    return elements(array.shape[1:]) == elements(tensor.shape) and array.dtype.kind in "fiu"
+    return elements(array.shape[1:]) == elements(tensor.shape) and array.dtype.kind in NUMBERS
 
 
 def _shaped(array: Array, tensor: Tensor, source: Source) -> Array:
     """``array`` in the shape of the input, once its content is seen to be usable."""
     where = f"{source.text}, input {tensor.name!r}"
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in NUMBERS:
         raise SamplesError(f"the samples are {array.dtype}, not numbers", where=where)
     if not _fits(array, tensor):
         raise SamplesError(
@@ -174,11 +194,12 @@ def load_labels(text: str, count: int) -> Array:
     """``count`` class numbers, int64; one-hot rows are accepted.
 
     Raises:
-        SamplesError: there are none, several arrays, or another number of them.
+        SamplesError: there are none, several arrays, another number of them, or no class numbers.
     """
     source = parse_source(text)
     arrays = read_arrays(source)
-    fitting = {k: a for k, a in arrays.items() if len(a) == count and a.ndim <= 2}
+    numbers = {k: a for k, a in arrays.items() if a.dtype.kind in NUMBERS}
+    fitting = {k: a for k, a in numbers.items() if len(a) == count and a.ndim <= 2}
     classes = {k: a for k, a in fitting.items() if a.ndim == 1 and a.dtype.kind in "iu"}
     chosen = classes if len(classes) == 1 else fitting
     if len(chosen) != 1:
@@ -191,4 +212,9 @@ def load_labels(text: str, count: int) -> Array:
     (labels,) = chosen.values()
     if labels.ndim == 2 and labels.shape[1] > 1:
         labels = labels.argmax(axis=1)
-    return labels.reshape(-1).astype(np.int64)
+    labels = labels.reshape(-1)
+    if not np.all((labels >= 0) & (labels == np.floor(labels)) & (labels < 2**31)):
+        raise SamplesError(
+            "labels must be class numbers: 0, 1, 2 ...", where=source.text, fix="check the key"
+        )
+    return labels.astype(np.int64)

@@ -77,6 +77,15 @@ def integer_limits(limits: Limits, fmt: PowerOfTwo) -> tuple[int, int]:
     return low, high
 
 
+def shift_between(frac_bits: int, common: int, bits: int) -> int:
+    """Left shift that brings integers of ``bits`` bits to ``common`` frac bits.
+
+    A negative one is a right shift that rounds half up. One by ``bits`` leaves 0 of every integer,
+    as any further one would; C cannot shift by 32 and more.
+    """
+    return max(common - frac_bits, -bits)
+
+
 def _taps_axes(op: Op) -> tuple[int, ...]:
     """Axes of the weights that one output sums over."""
     return {Conv2D: (1, 2, 3), DepthwiseConv2D: (0, 1), Dense: (1,), TransposeConv2D: (1, 2, 3)}[
@@ -131,7 +140,10 @@ def _add(
     common = min(max(frac), min(frac) + headroom)
     out_format = PowerOfTwo(wanted.bits, max(min(wanted.frac_bits, common), common - MAX_SHIFT))
     out_shift = common - out_format.frac_bits
-    shifts = (common - frac[0], common - frac[1])
+    shifts = (
+        shift_between(frac[0], common, wanted.bits),
+        shift_between(frac[1], common, wanted.bits),
+    )
     bound = (1 << out_shift) >> 1
     for value, shift in zip(inputs, shifts, strict=True):
         bound += math.ceil(value.largest * 2.0**shift) + 1

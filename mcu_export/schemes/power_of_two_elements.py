@@ -42,7 +42,7 @@ from mcu_export.schemes.element_arithmetic import (
     Slopes,
 )
 from mcu_export.schemes.formats import PowerOfTwo
-from mcu_export.schemes.power_of_two import MAX_SHIFT, Maker, Value, integer_limits
+from mcu_export.schemes.power_of_two import MAX_SHIFT, Maker, Value, integer_limits, shift_between
 
 POINTS, STEP = 513, 128  # of an interpolated function
 Formats = Mapping[str, PowerOfTwo]
@@ -88,7 +88,10 @@ def _combine(node: Node, inputs: list[Value], wanted: PowerOfTwo, formats: Forma
     common = min(max(frac), min(frac) + 29 - wanted.bits)
     out_format = PowerOfTwo(wanted.bits, max(min(wanted.frac_bits, common), common - MAX_SHIFT))
     out_shift = common - out_format.frac_bits
-    shifts = (common - frac[0], common - frac[1])
+    shifts = (
+        shift_between(frac[0], common, wanted.bits),
+        shift_between(frac[1], common, wanted.bits),
+    )
     bound = (1 << out_shift) >> 1
     for value, shift in zip(both, shifts, strict=True):
         bound += math.ceil(value.largest * 2.0**shift) + 1
@@ -132,7 +135,7 @@ def _join(node: Node, inputs: list[Value], wanted: PowerOfTwo, _: Formats) -> Qu
     frac = [value.format.frac_bits for value in inputs]
     bits = wanted.bits
     out = PowerOfTwo(bits, min(max(wanted.frac_bits, max(frac) - MAX_SHIFT), min(frac) + 30 - bits))
-    shifts = tuple(out.frac_bits - f for f in frac)
+    shifts = tuple(shift_between(f, out.frac_bits, bits) for f in frac)
     return QuantNode(node, out, Join(shifts, out.lowest, out.highest), {}, {})
 
 
