@@ -1,25 +1,9 @@
 /*
- * Contracts of the legacy activations. All work in place, on `size` elements.
+ * Contracts of the legacy table activations. All work in place, on `size` elements.
  */
 #include "contract.h"
 
 #include <math.h>
-
-/* max(x, 0) */
-void arm_relu_q7(q7_t *data, uint16_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        data[i] = data[i] < 0 ? 0 : data[i];
-    }
-}
-
-/* max(x, 0) */
-void arm_relu_q15(q15_t *data, uint16_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        data[i] = data[i] < 0 ? 0 : data[i];
-    }
-}
 
 /*
  * The tables behind sigmoid and tanh: 256 entries for x = -8 ... 7.9375 in steps of 1/16, value

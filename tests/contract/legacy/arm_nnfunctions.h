@@ -164,7 +164,7 @@ void arm_avepool_q7_HWC(q7_t *Im_in, const uint16_t dim_im_in, const uint16_t ch
                         const uint16_t dim_kernel, const uint16_t padding, const uint16_t stride,
                         const uint16_t dim_im_out, q7_t *bufferA, q7_t *Im_out);
 
-/* Activations, in place (activation.c). */
+/* Activations, in place (relu.c, activation.c). */
 
 void arm_relu_q7(q7_t *data, uint16_t size);
 

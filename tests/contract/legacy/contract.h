@@ -41,7 +41,10 @@ static inline void poison(void *buffer, size_t bytes)
     }
 }
 
-static inline size_t bytes_of(width bits, size_t elements) { return elements * (size_t)bits / 8; }
+static inline size_t bytes_of(width bits, size_t elements)
+{
+    return elements * (size_t)bits / 8;
+}
 
 static inline q31_t load(const void *tensor, width bits, size_t index)
 {
