@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcu_export.names import comment_text, string_literal
+from mcu_export.notes import notes_on
 from mcu_export.ops.base import Array
 from mcu_export.program import (
     Const,
@@ -27,22 +28,6 @@ from mcu_export.program import (
 from mcu_export.version import ABI, __version__
 
 LINE = 96
-
-# What the weight header says of the arithmetic, by the kind of formats.
-POWER_OF_TWO_NOTES = (
-    "A value in Qm.f has f frac bits: real value = integer * 2^-f. Each layer computes",
-    "",
-    "  acc = (bias << BIAS_SHIFT) + ((1 << OUT_SHIFT) >> 1) + sum(weight * input)",
-    "  output = saturate(acc >> OUT_SHIFT)",
-)
-AFFINE_NOTES = (
-    "A real value is scale * (integer - zero point). Each layer with weights computes",
-    "",
-    "  acc = bias + sum(weight * (input - zero point)); where the window is never cut off, the",
-    "        zero point of the input is in the bias already",
-    "  output = saturate(acc * multiplier * 2^(shift - 31) + zero point), for 64-bit bias",
-    "        acc * multiplier * 2^(shift - 15)",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +241,7 @@ def model_view(
         inputs=tuple(_port_view(port, program, layout) for port in program.inputs),
         outputs=tuple(_port_view(port, program, layout) for port in program.outputs),
         layers=tuple(_layer_view(i, step, program) for i, step in enumerate(program.steps)),
-        notes=AFFINE_NOTES if program.scheme.startswith("int") else POWER_OF_TWO_NOTES,
+        notes=notes_on(program.scheme),
         memory_header=_memory_header(layout),
         memory=_memory_rows(program, layout),
         helpers=tuple(helpers),
