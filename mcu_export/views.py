@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcu_export.names import comment_text, string_literal
+from mcu_export.notes import notes_on
 from mcu_export.ops.base import Array
 from mcu_export.program import (
     Const,
@@ -112,6 +113,7 @@ class ModelView:
     inputs: tuple[PortView, ...]
     outputs: tuple[PortView, ...]
     layers: tuple[LayerView, ...]
+    notes: tuple[str, ...]
     memory_header: str
     memory: tuple[MemoryRow, ...]
     helpers: tuple[str, ...]
@@ -239,6 +241,7 @@ def model_view(
         inputs=tuple(_port_view(port, program, layout) for port in program.inputs),
         outputs=tuple(_port_view(port, program, layout) for port in program.outputs),
         layers=tuple(_layer_view(i, step, program) for i, step in enumerate(program.steps)),
+        notes=notes_on(program.scheme),
         memory_header=_memory_header(layout),
         memory=_memory_rows(program, layout),
         helpers=tuple(helpers),

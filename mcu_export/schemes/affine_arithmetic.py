@@ -115,10 +115,13 @@ class ExpShare:
     """Softmax with 8 bits: ``e = exps[max - x]`` in Q0.31, 0 beyond the table.
 
     ``s = sum(e / 2^12)`` in Q12.19, its reciprocal by three Newton steps, and
-    ``out = saturate(e / s * 2^8 - 128)``, rounded.
+    ``out = saturate(e / s * 2^8 - 128)``, rounded. The table follows from multiplier and shift:
+    ``exps[i] = e^-(i * multiplier * 2**(shift - 31))`` with five integer bits.
     """
 
     exps: tuple[int, ...]
+    multiplier: int
+    shift: int
     low: int
     high: int
     bound: int

@@ -21,6 +21,7 @@ from mcu_export.ops import (
     Convert,
     Dense,
     DepthwiseConv2D,
+    ElementFunction,
     Gather,
     Logistic,
     MaxPool2D,
@@ -39,6 +40,7 @@ from mcu_export.schemes.formats import Affine, Format, PerChannel
 AFFINE_SCHEMES = {"int8": 8, "int16x8": 16}
 WEIGHT_MAX = 127
 BIAS_MAX = 2**30
+TABLE_STEP = 128
 # Parts of the observed range that the least-squares search tries.
 SHARES = np.linspace(1.0, 0.3, 29)
 
@@ -123,13 +125,22 @@ def quantize_affine(graph: Graph, ranges: Ranges, scheme: str, calibration: str)
     }
     constants: dict[str, Mapping[str, tuple[Array, Format]]] = {}
     for node in graph.nodes:
-        observed = activation_format(*choose(ranges[node.name], bits), bits)
+        low, high = choose(ranges[node.name], bits)
+        if bits == 16 and isinstance(node.op, ElementFunction):
+            low, high = _with_table(node.op, formats[node.inputs[0]], low, high)
+        observed = activation_format(low, high, bits)
         if isinstance(node.op, KEEPING):
             formats[node.name] = formats[node.inputs[0]]
         else:
             formats[node.name] = fixed_format(node.op, bits) or observed
         constants[node.name] = _constants(node, formats, bits)
     return assemble(graph, scheme, formats, constants)
+
+
+def _with_table(op: ElementFunction, x: Affine, low: float, high: float) -> tuple[float, float]:
+    """A range in which no point of the function's table saturates: it is interpolated between."""
+    points = op.of(x.dequantize(np.arange(x.lowest, x.highest + 2, TABLE_STEP)))
+    return min(low, float(points.min())), max(high, float(points.max()))
 
 
 def _constants(

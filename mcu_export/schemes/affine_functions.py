@@ -229,7 +229,8 @@ def _softmax8(beta: float, x: Affine, out: Affine, row: int) -> ExpShare:
     most = min(255, _radius(SOFTMAX_INTEGER_BITS, shift))
     below = high_mul(-np.arange(most + 1) << shift, multiplier)
     exps = exp_of_negative(below, SOFTMAX_INTEGER_BITS)
-    return ExpShare(tuple(int(e) for e in exps), -128, 127, row << 19)
+    table = tuple(int(e) for e in exps)
+    return ExpShare(table, multiplier, shift, -128, 127, row << 19)
 
 
 def _softmax_format(out: Affine) -> UnsupportedLayerError:
