@@ -10,7 +10,7 @@ from pathlib import Path
 from mcu_export.config import CONFIG_FILE
 from mcu_export.errors import UsageError
 from mcu_export.graph import Graph
-from mcu_export.load import load_network
+from mcu_export.loaders import load_network
 from mcu_export.names import identifiers, model_name_from
 from mcu_export.passes import run_passes
 from mcu_export.quantgraph import QuantGraph
