@@ -12,6 +12,7 @@ from mcu_export.errors import UnsupportedLayerError
 from mcu_export.graph import Graph, Node
 from mcu_export.ops.base import Array, Params
 from mcu_export.quantgraph import QuantGraph, QuantNode
+from mcu_export.range_methods import kl_limit, percentile_limit
 from mcu_export.schemes.affine_formats import AFFINE_SCHEMES, quantize_affine
 from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.schemes.power_of_two import MAKERS, Value, frac_bits_for
@@ -74,10 +75,24 @@ def mse_weights(weights: Array, bits: int) -> int:
     return first + int(np.argmin(errors))
 
 
+def percentile_activation(seen: Observed, bits: int) -> int:
+    """Frac bits with which one value in 10,000 may saturate."""
+    return frac_bits_for(percentile_limit(seen), bits)
+
+
+def kl_activation(seen: Observed, bits: int) -> int:
+    """Frac bits with the least KL divergence between observed and quantized histogram."""
+    first = minmax_activation(seen, bits)
+    limits = [2.0 ** (bits - 1 - first - extra) for extra in range(EXTRA_FRAC_BITS + 1)]
+    return first + limits.index(kl_limit(seen, bits, limits))
+
+
 # --calibration: how frac bits follow from activations and from constants.
 CALIBRATIONS: dict[str, tuple[ChooseActivation, ChooseWeights]] = {
     "mse": (mse_activation, mse_weights),
     "minmax": (minmax_activation, minmax_weights),
+    "percentile": (percentile_activation, mse_weights),
+    "kl": (kl_activation, mse_weights),
 }
 
 

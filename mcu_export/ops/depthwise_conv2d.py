@@ -56,10 +56,10 @@ class DepthwiseConv2D(Op):
         if multiplier > 1:
             x = np.repeat(x, multiplier, axis=3)
         views = taps(x, (weights.shape[0], weights.shape[1]), self.strides, self.dilation)
-        y = np.zeros(views[0].shape, x.dtype)
+        y: Array = np.zeros(views[0].shape, x.dtype)
         product = np.empty_like(y)
         # One row of weights per tap: numpy then multiplies whole rows of an image at once.
-        rows = np.repeat(weights.reshape(-1, 1, weights.shape[2]), y.shape[2], axis=1)
+        rows: Array = np.repeat(weights.reshape(-1, 1, weights.shape[2]), y.shape[2], axis=1)
         for view, row in zip(views, rows, strict=True):
             np.multiply(view, row, out=product)
             y += product

@@ -1,9 +1,9 @@
 """Cross-layer equalization: channels take up the range that their tensor has, exactly in float.
 
-A positive factor per channel passes through ReLU, max and average pooling and reshapes, so it can be
-multiplied into the layer before and divided out of the layer after. Channels with small values then
-use the whole range of the format. Source: Nagel et al. 2019, "Data-Free Quantization", section 4.1;
-there the factors follow from the weights, here from the values that samples gave.
+A positive factor per channel passes through ReLU, max and average pooling and reshapes, so it can
+be multiplied into the layer before and divided out of the layer after. Channels with small values
+then use the whole range of the format. Source: Nagel et al. 2019, "Data-Free Quantization", section
+4.1; there the factors follow from the weights, here from the values that samples gave.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def _channels_divide(before: Node, last: Node, channels: int) -> bool:
 
 def _largest(value: Array) -> Array:
     """Largest absolute value of each channel."""
-    return np.abs(value).reshape(-1, value.shape[-1]).max(axis=0)
+    largest: Array = np.abs(value).reshape(-1, value.shape[-1]).max(axis=0)
+    return largest
 
 
 def _scale_output(node: Node, factors: Array) -> Node:
