@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mcu_export.backends import BACKENDS
 from mcu_export.calibrate import calibrate
+from mcu_export.choose import EFFORTS, OUTPUT, choose_network, default_calibration
 from mcu_export.errors import BudgetError, SamplesError, UsageError
 from mcu_export.graph import Graph, check, dump
 from mcu_export.loaders import load_network, model_files
@@ -21,7 +23,7 @@ from mcu_export.passes import run_passes
 from mcu_export.plan import plan
 from mcu_export.program import Layout, Program
 from mcu_export.quantgraph import QuantGraph
-from mcu_export.quantize import ABOUT_SCHEMES, CALIBRATIONS, quantize_network
+from mcu_export.quantize import ABOUT_SCHEMES, CALIBRATIONS
 from mcu_export.reference import quantize_inputs, random_inputs, run_reference
 from mcu_export.render import render
 from mcu_export.report.manifest import loaded_layers, manifest, manifest_text
@@ -45,7 +47,8 @@ class Options:
     name: str = ""
     scheme: str = ""
     backend: str = "plain-c"
-    calibration: str = "mse"
+    calibration: str = ""
+    effort: str = "fast"
     bn_epsilon: float | None = None
     labels: tuple[str, ...] = ()
     test_count: int = 4
@@ -92,8 +95,12 @@ def make_export(
     inputs = _samples(samples, graph, given)
     if given is None:
         count = len(next(iter(inputs.values())))
-        ranges = calibrate(graph, real_values(inputs), lambda n: progress("calibrate", n, count))
-        quant = quantize_network(graph, ranges, options.scheme or "q7", options.calibration)
+        real, scheme = real_values(inputs), options.scheme or "q7"
+        ranges = calibrate(graph, real, lambda n: progress("calibrate", n, count))
+        calibration = options.calibration or default_calibration(scheme)
+        quant = choose_network(
+            graph, ranges, real, scheme, calibration, options.effort, partial(progress, "formats")
+        )
     else:
         quant = given
     program = lower(quant, BACKENDS[options.backend], options.name, options.labels)
@@ -167,7 +174,8 @@ def check_options(options: Options, model: Path) -> Options:
     for option, value, known in (
         ("--scheme", options.scheme or "q7", ABOUT_SCHEMES),
         ("--backend", options.backend, BACKENDS),
-        ("--calibration", options.calibration, CALIBRATIONS),
+        ("--calibration", options.calibration or OUTPUT, (OUTPUT, *CALIBRATIONS)),
+        ("--effort", options.effort, EFFORTS),
     ):
         if value not in known:
             raise UsageError(f"{value!r} is unknown", where=option, fix="use " + ", ".join(known))
@@ -198,7 +206,8 @@ def _model_facts(model: Path) -> dict[str, Any]:
 def _manifest_options(options: Options) -> dict[str, Any]:
     """The options that change the result."""
     return {
-        "calibration": options.calibration,
+        "calibration": options.calibration or default_calibration(options.scheme or "q7"),
+        "effort": options.effort,
         "bn_epsilon": options.bn_epsilon,
         "test_count": options.test_count,
     }

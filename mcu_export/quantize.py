@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from mcu_export.calibrate import Observed, Ranges
 from mcu_export.errors import UnsupportedLayerError
 from mcu_export.graph import Graph, Node
-from mcu_export.ops.base import Array
+from mcu_export.ops.base import Array, Params
 from mcu_export.quantgraph import QuantGraph, QuantNode
+from mcu_export.range_methods import kl_limit, percentile_limit
 from mcu_export.schemes.affine_formats import AFFINE_SCHEMES, quantize_affine
 from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.schemes.power_of_two import MAKERS, Value, frac_bits_for
@@ -26,6 +28,8 @@ ABOUT_SCHEMES = {
 # Frac bits above those of min-max that the least-squares search tries: each saturates more of
 # the tail and halves the step.
 EXTRA_FRAC_BITS = 6
+
+NO_VALUES: Mapping[str, Params] = {}
 
 ChooseActivation = Callable[[Observed, int], int]
 ChooseWeights = Callable[[Array, int], int]
@@ -71,10 +75,24 @@ def mse_weights(weights: Array, bits: int) -> int:
     return first + int(np.argmin(errors))
 
 
+def percentile_activation(seen: Observed, bits: int) -> int:
+    """Frac bits with which one value in 10,000 may saturate."""
+    return frac_bits_for(percentile_limit(seen), bits)
+
+
+def kl_activation(seen: Observed, bits: int) -> int:
+    """Frac bits with the least KL divergence between observed and quantized histogram."""
+    first = minmax_activation(seen, bits)
+    limits = [2.0 ** (bits - 1 - first - extra) for extra in range(EXTRA_FRAC_BITS + 1)]
+    return first + limits.index(kl_limit(seen, bits, limits))
+
+
 # --calibration: how frac bits follow from activations and from constants.
 CALIBRATIONS: dict[str, tuple[ChooseActivation, ChooseWeights]] = {
     "mse": (mse_activation, mse_weights),
     "minmax": (minmax_activation, minmax_weights),
+    "percentile": (percentile_activation, mse_weights),
+    "kl": (kl_activation, mse_weights),
 }
 
 
@@ -119,6 +137,7 @@ def quantize(
     scheme: str,
     activations: Mapping[str, PowerOfTwo],
     params: Mapping[str, Mapping[str, PowerOfTwo]],
+    values: Mapping[str, Params] = NO_VALUES,
 ) -> QuantGraph:
     """Integers, final formats and shifts, in topological order.
 
@@ -127,6 +146,8 @@ def quantize(
         scheme: ``q7`` or ``q15``.
         activations: wanted format of each value; a layer may have to give frac bits away.
         params: wanted format of each constant of each node.
+        values: for some nodes, constants to quantize instead of the node's own: reals that
+            rounding was learned for. On the grid of their format they become just these integers.
 
     Raises:
         UnsupportedLayerError: an op that the scheme has no arithmetic for.
@@ -138,16 +159,22 @@ def quantize(
     nodes = []
     for node in graph.nodes:
         inputs = [known[name] for name in node.inputs]
-        made = _make(node, inputs, activations[node.name], params[node.name])
+        wanted, given = activations[node.name], values.get(node.name)
+        made = quantize_layer(node, inputs, wanted, params[node.name], given)
         known[node.name] = Value(made.format, made.arithmetic.low, made.arithmetic.high)
         nodes.append(made)
     formats = {tensor.name: activations[tensor.name] for tensor in graph.inputs}
     return QuantGraph(graph, scheme, formats, tuple(nodes))
 
 
-def _make(
-    node: Node, inputs: list[Value], wanted: PowerOfTwo, params: Mapping[str, PowerOfTwo]
+def quantize_layer(
+    node: Node,
+    inputs: list[Value],
+    wanted: PowerOfTwo,
+    params: Mapping[str, PowerOfTwo],
+    values: Params | None = None,
 ) -> QuantNode:
+    """One layer in integers, from what is known of its inputs; arguments as :func:`quantize`."""
     maker = MAKERS.get(type(node.op)) or ELEMENT_MAKERS.get(type(node.op))
     if maker is None:
         raise UnsupportedLayerError(
@@ -155,4 +182,7 @@ def _make(
             where=f"layer {node.name!r}",
             fix="see `mcu-export list ops` for what they run",
         )
-    return maker(node, inputs, wanted, params)
+    if values is None:
+        return maker(node, inputs, wanted, params)
+    made = maker(replace(node, params={**node.params, **values}), inputs, wanted, params)
+    return replace(made, node=node)

@@ -34,6 +34,7 @@ from mcu_export.ops import (
     TransposeConv2D,
 )
 from mcu_export.quantgraph import QuantGraph
+from mcu_export.range_methods import kl_limit, percentile_limit
 from mcu_export.schemes.affine import assemble
 from mcu_export.schemes.formats import Affine, Format, PerChannel
 
@@ -76,7 +77,27 @@ def mse_range(seen: Observed, bits: int) -> tuple[float, float]:
     return best
 
 
-RANGES: dict[str, ChooseRange] = {"mse": mse_range, "minmax": minmax_range}
+def percentile_range(seen: Observed, bits: int) -> tuple[float, float]:
+    """The observed range, within the magnitude that one value in 10,000 exceeds."""
+    return _within(seen, percentile_limit(seen))
+
+
+def kl_range(seen: Observed, bits: int) -> tuple[float, float]:
+    """The part of the observed range with the least KL divergence of the quantized histogram."""
+    limits = [seen.largest * share for share in SHARES]
+    return _within(seen, kl_limit(seen, bits, limits))
+
+
+def _within(seen: Observed, limit: float) -> tuple[float, float]:
+    return max(seen.low, -limit), min(seen.high, limit)
+
+
+RANGES: dict[str, ChooseRange] = {
+    "mse": mse_range,
+    "minmax": minmax_range,
+    "percentile": percentile_range,
+    "kl": kl_range,
+}
 
 
 def activation_format(low: float, high: float, bits: int) -> Affine:
@@ -113,7 +134,7 @@ def quantize_affine(graph: Graph, ranges: Ranges, scheme: str, calibration: str)
         graph: the float network after the passes.
         ranges: what every value was observed to do.
         scheme: ``int8`` or ``int16x8``.
-        calibration: ``mse`` or ``minmax``.
+        calibration: one of :data:`RANGES`.
 
     Raises:
         UnsupportedLayerError: a layer that the scheme has no arithmetic for.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -98,17 +98,15 @@ def _accumulate(
 ) -> QuantNode:
     """Conv, depthwise, dense; frac bits of the weights are lowered until the bound is proven."""
     (x,) = inputs
-    bits = wanted.bits
     weight_bits = param_formats["weights"].frac_bits
     # out_shift above MAX_SHIFT would shift everything out: such weights need fewer frac bits.
     weight_bits = min(weight_bits, MAX_SHIFT + wanted.frac_bits - x.format.frac_bits)
     while True:
         total = x.format.frac_bits + weight_bits
-        weights_format = PowerOfTwo(bits, weight_bits)
-        bias_format = PowerOfTwo(bits, min(param_formats["bias"].frac_bits, total))
-        if total - bias_format.frac_bits > MAX_SHIFT:
-            bias_format = PowerOfTwo(bits, total - MAX_SHIFT)
-        out_format = PowerOfTwo(bits, min(wanted.frac_bits, total))
+        weights_format = replace(param_formats["weights"], frac_bits=weight_bits)
+        bias_bits = max(min(param_formats["bias"].frac_bits, total), total - MAX_SHIFT)
+        bias_format = replace(param_formats["bias"], frac_bits=bias_bits)
+        out_format = replace(wanted, frac_bits=min(wanted.frac_bits, total))
         weights = weights_format.quantize(node.params["weights"])
         bias = bias_format.quantize(node.params["bias"])
         bias_shift, out_shift = total - bias_format.frac_bits, total - out_format.frac_bits
@@ -136,7 +134,7 @@ def _add(
     frac = (first.format.frac_bits, second.format.frac_bits)
     # Both inputs are shifted to the finer format; if they are very far apart, the finer one
     # loses bits that lie far below the step of the other.
-    headroom = 29 - wanted.bits
+    headroom = 29 - max(value.format.bits for value in inputs)
     common = min(max(frac), min(frac) + headroom)
     out_format = PowerOfTwo(wanted.bits, max(min(wanted.frac_bits, common), common - MAX_SHIFT))
     out_shift = common - out_format.frac_bits

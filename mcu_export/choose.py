@@ -1,0 +1,170 @@
+"""Stage 4 as a whole: formats and constants of a network, by ``--calibration`` and ``--effort``.
+
+``minmax``, ``mse``, ``percentile`` and ``kl`` look at each tensor alone. ``output``, the default of
+the power-of-two schemes, measures what formats do to the output: equalize, start from ``mse``,
+descend, and with more effort try several equalizations and learn the rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcu_export.calibrate import Ranges, calibrate
+from mcu_export.errors import UsageError
+from mcu_export.graph import Graph, check
+from mcu_export.ops.base import Array
+from mcu_export.passes.equalize import equalize
+from mcu_export.quantgraph import QuantGraph
+from mcu_export.quantize import SCHEMES, choose_formats, quantize, quantize_network
+from mcu_export.rounding import learn_rounding
+from mcu_export.samples import spread
+from mcu_export.search import Choice, Measured, Meter, descend
+
+OUTPUT = "output"
+START = "mse"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a search may cost; every figure is a count, so that results do not depend on time.
+
+    Attributes:
+        work: multiply-accumulates of one run over the samples; bounds how many are used.
+        samples: least and most samples.
+        rounds: most rounds of the descent.
+        strengths: of equalization; the best at the output is kept.
+        roles: constants whose formats are searched.
+        roundings: times that rounding is learned, with a descent between.
+    """
+
+    work: int
+    samples: tuple[int, int]
+    rounds: int
+    strengths: tuple[float, ...]
+    roles: tuple[str, ...]
+    roundings: int
+
+
+EFFORTS: Mapping[str, Effort] = {
+    "fast": Effort(200_000_000, (16, 64), 2, (0.25,), ("weights",), 0),
+    "good": Effort(800_000_000, (32, 256), 3, (0.0, 0.25, 0.5), ("weights", "bias"), 1),
+    "best": Effort(
+        3_000_000_000, (64, 1024), 4, (0.0, 0.25, 0.375, 0.5, 0.75), ("weights", "bias"), 2
+    ),
+}
+# Equalization looks at the largest values only and costs one run in float.
+EQUALIZE_SAMPLES = 128
+
+Progress = Callable[[int, int], None]
+
+
+def default_calibration(scheme: str) -> str:
+    """What ``--calibration`` is when it is not given."""
+    return OUTPUT if scheme in SCHEMES else START
+
+
+def choose_network(
+    graph: Graph,
+    ranges: Ranges,
+    samples: Mapping[str, Array],
+    scheme: str,
+    calibration: str,
+    effort: str = "fast",
+    progress: Progress = lambda done, total: None,
+) -> QuantGraph:
+    """The integer network of a float one.
+
+    Args:
+        graph: the float network after the passes. The result may hold an equalized one, which
+            computes the same.
+        ranges: what every value was observed to do.
+        samples: real inputs, (samples, *shape) each.
+        scheme: how numbers are stored.
+        calibration: ``output`` or a method for single tensors.
+        effort: one of :data:`EFFORTS`; only for ``output``.
+        progress: called with steps done and in all.
+
+    Raises:
+        UsageError: the scheme has no search.
+        UnsupportedLayerError: a layer that the scheme has no arithmetic for.
+    """
+    if calibration != OUTPUT:
+        return quantize_network(graph, ranges, scheme, calibration)
+    if scheme not in SCHEMES:
+        raise UsageError(
+            f"{scheme} has no frac bits to search",
+            where="--calibration output",
+            fix=f"use --calibration {START}",
+        )
+    best = search(graph, ranges, samples, scheme, EFFORTS[effort], progress)
+    choice = best.measured.choice
+    return quantize(best.graph, scheme, choice.activations, choice.params, choice.values)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The result of a search: the network, perhaps equalized, and what was measured."""
+
+    graph: Graph
+    measured: Measured
+
+
+def search(
+    graph: Graph,
+    ranges: Ranges,
+    samples: Mapping[str, Array],
+    scheme: str,
+    effort: Effort,
+    progress: Progress = lambda done, total: None,
+) -> Found:
+    """The choice with the smallest output error that the effort finds.
+
+    Never worse than least squares per tensor on the network as it is.
+    """
+    real = {name: np.asarray(array, np.float32) for name, array in samples.items()}
+    few = _part(real, EQUALIZE_SAMPLES)
+    used = _part(real, sample_count(graph, effort))
+    total = (len(effort.strengths) + 2 * effort.roundings) * 100
+    plain = Choice(*choose_formats(graph, ranges, scheme, START))
+    found = [Found(graph, Meter(graph, used).measure(plain))]
+    for index, strength in enumerate(effort.strengths):
+        made = check(equalize(graph, few, strength), "equalize")
+        if made is graph and strength and 0.0 in effort.strengths:
+            continue
+        seen = ranges if made is graph else calibrate(made, few)
+        start = Choice(*choose_formats(made, seen, scheme, START))
+        step = _scaled(progress, index, total)
+        ended = descend(Meter(made, used), start, effort.rounds, effort.roles, step)
+        found.append(Found(made, ended))
+    best = min(found, key=lambda one: one.measured.error)
+    meter, now = Meter(best.graph, used), best.measured
+    for index in range(effort.roundings):
+        done = len(effort.strengths) + 2 * index
+        again = meter.measure(now.choice)
+        now = learn_rounding(meter, again, _scaled(progress, done, total))
+        now = descend(meter, now.choice, 1, effort.roles, _scaled(progress, done + 1, total))
+    return Found(best.graph, now)
+
+
+def sample_count(graph: Graph, effort: Effort) -> int:
+    """How many samples a search uses."""
+    least, most = effort.samples
+    return min(max(effort.work // max(graph.macs(), 1), least), most)
+
+
+def _part(samples: Mapping[str, Array], count: int) -> dict[str, Array]:
+    """At most ``count`` samples, evenly spread over all."""
+    chosen = spread(len(next(iter(samples.values()))), count)
+    return {name: array[chosen] for name, array in samples.items()}
+
+
+def _scaled(progress: Progress, stage: int, total: int) -> Progress:
+    """Progress of one of several stages of 100 steps each."""
+
+    def report(done: int, of: int) -> None:
+        progress(100 * stage + 100 * done // max(of, 1), total)
+
+    return report

@@ -1,0 +1,178 @@
+"""Rounding learned layer by layer: constants whose errors cancel on real inputs.
+
+Rounding each weight to the nearest integer is best for the weights, not for the layer's output.
+Two remedies, both from the layer's integer inputs on samples, and both kept only where they lower
+the error of the network's output:
+
+* compensated rounding: weights are rounded one after the other, and the error of each is spread
+  over those that are still to come, such that the output changes least. Source: Frantar et al.
+  2022, "GPTQ", after Hassibi and Stork 1993, "Optimal Brain Surgeon".
+* bias correction: the mean error of each channel after the activation is taken from the bias.
+  Source: Nagel et al. 2019, "Data-Free Quantization", section 4.2, here measured on samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mcu_export.graph import Node
+from mcu_export.ops import Array, Conv2D, Dense, DepthwiseConv2D, Op, Params
+from mcu_export.ops.windows import pad_image, patches, taps
+from mcu_export.schemes.formats import PowerOfTwo
+from mcu_export.search import Measured, Meter, Ran
+
+MAX_ROWS = 8192
+MAX_TAPS = 2048
+BLOCK = 64
+# Added to the diagonal of the inputs' products, relative to its mean: few samples leave directions
+# in which nothing was seen, and no error may be hidden there.
+DAMPING = 0.01
+# A channel that hardly ever lies between its limits cannot be moved by its bias.
+MIN_ACTIVE = 0.02
+
+Propose = Callable[[Meter, Measured, Node], Params]
+
+
+def learn_rounding(
+    meter: Meter,
+    start: Measured,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Measured:
+    """Learned constants for each conv, depthwise and dense layer that gains by them.
+
+    Never worse than ``start``.
+    """
+    best = start
+    nodes = [node for node in meter.graph.nodes if isinstance(node.op, tuple(_ROWS))]
+    for index, node in enumerate(nodes):
+        for propose in (compensated_weights, corrected_bias):
+            tried = meter.measure(
+                best.choice.with_values(node.name, propose(meter, best, node)), best
+            )
+            if tried.error < best.error:
+                best = tried
+        progress(index + 1, len(nodes))
+    return best
+
+
+def corrected_bias(meter: Meter, now: Measured, node: Node) -> Params:
+    """The layer's constants with the mean error of each channel taken from its bias.
+
+    A bias moves only outputs that lie between the limits, so the error is divided by their share.
+    """
+    run, constants = now.layers[node.name], _constants(now, node)
+    channels = node.shape[-1]
+    error = meter.real[node.name] - run.layer.format.dequantize(run.output)
+    arithmetic = run.layer.arithmetic
+    between = (run.output > arithmetic.low) & (run.output < arithmetic.high)
+    share = between.reshape(-1, channels).mean(axis=0)
+    mean = error.reshape(-1, channels).mean(axis=0)
+    shift = np.where(share >= MIN_ACTIVE, mean / np.maximum(share, MIN_ACTIVE), 0.0)
+    return {"weights": constants["weights"], "bias": np.asarray(constants["bias"]) + shift}
+
+
+def compensated_weights(meter: Meter, now: Measured, node: Node) -> Params:
+    """The layer's weights rounded one after the other, and the bias that keeps the mean output."""
+    run, constants = now.layers[node.name], _constants(now, node)
+    weights = np.asarray(node.params["weights"], np.float64)
+    fmt = run.layer.param_formats["weights"]
+    rows = _input_rows(node, run)
+    if rows.shape[-1] > MAX_TAPS:
+        return constants
+    learned = np.empty_like(weights)
+    bias = np.array(node.params["bias"], np.float64)
+    if isinstance(node.op, DepthwiseConv2D):
+        before, after = weights.reshape(-1, len(bias)), learned.reshape(-1, len(bias))
+        for channel, inputs in enumerate(rows):
+            part = before[:, channel : channel + 1].T
+            rounded, shift = _compensate(part, inputs, fmt)
+            after[:, channel] = rounded[0]
+            bias[channel] += shift[0]
+    else:
+        rounded, shift = _compensate(weights.reshape(len(bias), -1), rows, fmt)
+        learned[...] = rounded.reshape(weights.shape)
+        bias += shift
+    return {"weights": learned, "bias": bias}
+
+
+def _constants(now: Measured, node: Node) -> Params:
+    return now.choice.values.get(node.name, node.params)
+
+
+def _compensate(weights: Array, inputs: Array, fmt: PowerOfTwo) -> tuple[Array, Array]:
+    """Weights (out, taps) on the grid of ``fmt`` for ``inputs`` (rows, taps), and bias shifts."""
+    mean = inputs.mean(axis=0, dtype=np.float64)
+    products = (inputs.T @ inputs).astype(np.float64) / len(inputs) - np.outer(mean, mean)
+    level = float(np.trace(products)) / len(products)
+    products += np.eye(len(products)) * (DAMPING * level + 1e-9)
+    scale = 2.0**fmt.frac_bits
+    rounded = round_compensated(weights * scale, products, fmt.lowest, fmt.highest) / scale
+    return rounded, (weights - rounded) @ mean
+
+
+def round_compensated(weights: Array, products: Array, low: int, high: int) -> Array:
+    """Integers near ``weights`` (out, taps) with a small ``error @ products @ error.T``.
+
+    Taps with the largest products come first: their errors can be spread over the others.
+
+    Args:
+        weights: in units of their step.
+        products: mean products of the inputs of the taps (taps, taps); positive definite.
+        low, high: limits of the integers.
+    """
+    order = np.argsort(-np.diag(products), kind="stable")
+    left = weights[:, order].copy()
+    ordered = products[np.ix_(order, order)]
+    # Rows of the upper Cholesky factor of the inverse: how an error spreads over later taps.
+    spread = np.linalg.cholesky(np.linalg.inv(ordered)).T
+    rounded, errors = np.empty_like(left), np.empty_like(left)
+    taps_count = left.shape[1]
+    for start in range(0, taps_count, BLOCK):
+        # Within a block an error spreads at once; over all later blocks in one matrix product.
+        stop = min(start + BLOCK, taps_count)
+        for tap in range(start, stop):
+            rounded[:, tap] = np.clip(np.floor(left[:, tap] + 0.5), low, high)
+            errors[:, tap] = (left[:, tap] - rounded[:, tap]) / spread[tap, tap]
+            left[:, tap + 1 : stop] -= np.outer(errors[:, tap], spread[tap, tap + 1 : stop])
+        left[:, stop:] -= errors[:, start:stop] @ spread[start:stop, stop:]
+    result = np.empty_like(rounded)
+    result[:, order] = rounded
+    return result
+
+
+def _input_rows(node: Node, run: Ran) -> Array:
+    """What each output sees: (rows, taps), or (channels, rows, taps) for depthwise; float32."""
+    rows = _ROWS[type(node.op)](node, run.inputs[0])
+    step = -(-rows.shape[-2] // MAX_ROWS)
+    return rows[..., ::step, :]
+
+
+def _dense_rows(node: Node, x: Array) -> Array:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _conv_rows(node: Node, x: Array) -> Array:
+    op = node.op
+    assert isinstance(op, Conv2D)
+    kernel = node.params["weights"].shape[1:3]
+    columns = patches(pad_image(x, op.padding), kernel, op.strides, op.dilation)
+    return columns.reshape(-1, columns.shape[-1])
+
+
+def _depthwise_rows(node: Node, x: Array) -> Array:
+    op = node.op
+    assert isinstance(op, DepthwiseConv2D)
+    weights = node.params["weights"]
+    padded = np.repeat(pad_image(x, op.padding), weights.shape[2] // x.shape[3], axis=3)
+    views = taps(padded, weights.shape[:2], op.strides, op.dilation)
+    rows = np.stack([view.reshape(-1, view.shape[-1]) for view in views], axis=-1)
+    return rows.transpose(1, 0, 2)
+
+
+_ROWS: dict[type[Op], Callable[[Node, Array], Array]] = {
+    Conv2D: _conv_rows,
+    DepthwiseConv2D: _depthwise_rows,
+    Dense: _dense_rows,
+}

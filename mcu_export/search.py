@@ -1,0 +1,216 @@
+"""Formats by what they do to the network's output.
+
+The best format of a tensor alone is not the best for the network: a long tail that saturates may
+cost nothing at the output, and a small error may cost much. So the output's error against float is
+measured for single changes of frac bits, and each change that lowers it is kept (coordinate
+descent). No labels are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mcu_export.graph import Graph, Node, run_float
+from mcu_export.ops import Array, Params, Softmax
+from mcu_export.quantgraph import QuantNode
+from mcu_export.quantize import NO_VALUES, quantize_layer
+from mcu_export.schemes.formats import PowerOfTwo
+from mcu_export.schemes.power_of_two import Value
+from mcu_export.simulate import quantize_float32, simulate_layer
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """All that :func:`mcu_export.quantize.quantize` needs besides the network."""
+
+    activations: Mapping[str, PowerOfTwo]
+    params: Mapping[str, Mapping[str, PowerOfTwo]]
+    values: Mapping[str, Params] = field(default_factory=lambda: NO_VALUES)
+
+    def with_values(self, name: str, values: Params) -> Choice:
+        """The same with other constants for one layer."""
+        return replace(self, values={**self.values, name: values})
+
+
+@dataclass(frozen=True, eq=False)
+class Ran:
+    """A layer as it was run: its integers, its inputs and its output (integers in float32)."""
+
+    layer: QuantNode
+    inputs: list[Array]
+    output: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A choice, its output error, and every layer as it was run.
+
+    ``ran`` counts the layers that were not the same as before.
+    """
+
+    choice: Choice
+    error: float
+    layers: Mapping[str, Ran]
+    ran: int
+
+
+class Meter:
+    """Measures choices on samples; a layer runs again only if it or its input changed.
+
+    The error is the mean over samples of the distance (Euclidean) between the outputs in float and
+    in integers, relative to the mean length of the float output. The distance itself, not its
+    square, because few samples far off must not outweigh all others. A softmax at the end is left
+    out: it hides errors of confident answers.
+    """
+
+    def __init__(self, graph: Graph, samples: Mapping[str, Array]) -> None:
+        self.graph = graph
+        self.samples = {name: np.asarray(a, np.float32) for name, a in samples.items()}
+        self.real = run_float(graph, self.samples)
+        self.outputs = tuple(dict.fromkeys(_before_softmax(graph, o) for o in graph.outputs))
+        self.measured = 0
+        self._layers: dict[object, tuple[QuantNode, Params | None]] = {}
+        self._inputs: dict[tuple[str, PowerOfTwo], Array] = {}
+
+    def measure(self, choice: Choice, before: Measured | None = None) -> Measured:
+        """Run ``choice``; layers that are the same in ``before`` are taken from there."""
+        self.measured += 1
+        known: dict[str, Value] = {}
+        values: dict[str, Array] = {}
+        layers: dict[str, Ran] = {}
+        ran = 0
+        for tensor in self.graph.inputs:
+            fmt = choice.activations[tensor.name]
+            known[tensor.name] = Value(fmt, fmt.lowest, fmt.highest)
+            values[tensor.name] = self._input(tensor.name, fmt)
+        for node in self.graph.nodes:
+            layer = self._layer(node, known, choice)
+            inputs = [values[name] for name in node.inputs]
+            done = _same(before.layers[node.name] if before else None, layer, inputs)
+            if done is None:
+                formats = [known[name].format for name in node.inputs]
+                done = Ran(layer, inputs, simulate_layer(layer, inputs, formats))
+                ran += 1
+            layers[node.name], values[node.name] = done, done.output
+            known[node.name] = Value(layer.format, layer.arithmetic.low, layer.arithmetic.high)
+        error = sum(self._error(name, known[name].format, values[name]) for name in self.outputs)
+        return Measured(choice, error, layers, ran)
+
+    def _input(self, name: str, fmt: PowerOfTwo) -> Array:
+        key = (name, fmt)
+        if key not in self._inputs:
+            self._inputs[key] = quantize_float32(self.samples[name], fmt)
+        return self._inputs[key]
+
+    def _layer(self, node: Node, known: Mapping[str, Value], choice: Choice) -> QuantNode:
+        """The layer in integers; made once for the same inputs, formats and constants."""
+        wanted, formats = choice.activations[node.name], choice.params[node.name]
+        given = choice.values.get(node.name)
+        inputs = [known[name] for name in node.inputs]
+        key = (node.name, tuple(inputs), wanted, tuple(formats.items()), id(given))
+        if key not in self._layers:
+            # ``given`` is kept with the layer: no other object can get its id.
+            self._layers[key] = (quantize_layer(node, inputs, wanted, formats, given), given)
+        return self._layers[key][0]
+
+    def _error(self, name: str, fmt: PowerOfTwo, output: Array) -> float:
+        real = self.real[name].reshape(len(output), -1).astype(np.float64)
+        integer = fmt.dequantize(output).reshape(len(output), -1)
+        length = float(np.linalg.norm(real, axis=1).mean())
+        return float(np.linalg.norm(real - integer, axis=1).mean()) / (length or 1.0)
+
+
+def _before_softmax(graph: Graph, name: str) -> str:
+    names = {node.name: node for node in graph.nodes}
+    node = names.get(name)
+    return node.inputs[0] if node is not None and isinstance(node.op, Softmax) else name
+
+
+def _same(before: Ran | None, layer: QuantNode, inputs: list[Array]) -> Ran | None:
+    if before is None or before.layer is not layer:
+        return None
+    same = all(a is b for a, b in zip(before.inputs, inputs, strict=True))
+    return before if same else None
+
+
+Change = Callable[[Choice, int], Choice]
+
+
+def _changes(graph: Graph, roles: tuple[str, ...]) -> Iterator[Change]:
+    """One function per tensor that adds frac bits to its format, in the order of the network."""
+    for tensor in graph.inputs:
+        yield _activation_change(tensor.name)
+    for node in graph.nodes:
+        for role in node.params:
+            if role in roles:
+                yield _constant_change(node.name, role)
+        yield _activation_change(node.name)
+
+
+def _activation_change(name: str) -> Change:
+    def change(choice: Choice, delta: int) -> Choice:
+        changed = _finer(choice.activations[name], delta)
+        return replace(choice, activations={**choice.activations, name: changed})
+
+    return change
+
+
+def _constant_change(name: str, role: str) -> Change:
+    def change(choice: Choice, delta: int) -> Choice:
+        formats = choice.params[name]
+        changed = {**formats, role: _finer(formats[role], delta)}
+        return replace(choice, params={**choice.params, name: changed})
+
+    return change
+
+
+def _finer(fmt: PowerOfTwo, delta: int) -> PowerOfTwo:
+    return replace(fmt, frac_bits=fmt.frac_bits + delta)
+
+
+def descend(
+    meter: Meter,
+    start: Choice,
+    rounds: int,
+    roles: tuple[str, ...] = ("weights",),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Measured:
+    """Coordinate descent on the output error; never worse than ``start``.
+
+    Each tensor in turn gets one frac bit less, or else one more, and again in that direction, as
+    long as the error falls. It ends after ``rounds`` rounds or one without a change.
+
+    Args:
+        meter: measures on samples.
+        start: where to begin.
+        rounds: most rounds over all tensors.
+        roles: constants whose formats are changed too.
+        progress: called with tensors done and in all.
+    """
+    best = meter.measure(start)
+    changes = list(_changes(meter.graph, roles))
+    for round_ in range(rounds):
+        begun = best.error
+        for index, change in enumerate(changes):
+            for delta in (-1, 1):
+                better = _follow(meter, best, change, delta)
+                if better is not best:
+                    best = better
+                    break
+            progress(round_ * len(changes) + index + 1, rounds * len(changes))
+        if best.error >= begun:
+            break
+    return best
+
+
+def _follow(meter: Meter, best: Measured, change: Change, delta: int) -> Measured:
+    """As many steps in one direction as lower the error."""
+    while True:
+        tried = meter.measure(change(best.choice, delta), best)
+        # Nothing ran: the layer could not give what was wanted, and no further step will either.
+        if tried.ran == 0 or tried.error >= best.error:
+            return best
+        best = tried
