@@ -126,7 +126,7 @@ class _Lowering:
         """The C call; a function that it needs is made, or found among those made before."""
         function = function_of(context, call, self.functions)
         if function:
-            self.functions[function.kernel] = function
+            self.functions[function.template, function.kernel] = function
         return Statement(function.name if function else call.function, call.arguments, call.success)
 
     def _step(self, context: LayerContext, kernel: str, call: Call) -> Step:

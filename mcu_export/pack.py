@@ -47,10 +47,7 @@ class Rule:
 
     def saving(self, read: int, written: int) -> int:
         """Most bytes that an overlap can save for buffers of these sizes."""
-        if self.exact:
-            distance = self.most
-        else:
-            distance = min(self.most, 0)
+        distance = self.most if self.exact else min(self.most, 0)
         union = max(read, distance + written) - min(0, distance)
         return max(0, read + written - union)
 

@@ -14,7 +14,6 @@ from mcu_export.program import Layout, Program
 from mcu_export.resources import resource_dir
 from mcu_export.views import Golden, model_view, test_view
 
-
 # Name of a helper, its template, and whether it reads coded weights (see plain_c/packing.py).
 HELPERS = (
     ("saturate", "saturate", False),

@@ -95,7 +95,7 @@ class Call:
     library has none. An empty ``function`` says that nothing has to be done. ``success`` is what
     the function must return, if it tells. ``reads_behind`` is how many bytes behind its first input
     it reads without using them. ``then`` is called next, in place on the output: an activation that
-    the function itself does not do. ``in_place`` is short for an exact overlap with the first input.
+    the function itself does not do. ``in_place`` is an exact overlap with the first input.
     """
 
     function: str
@@ -194,8 +194,8 @@ def function_of(
     if call.source is None:
         return None
     template, kernel = call.source
-    if kernel in known:
-        return known[kernel]
+    if call.source in known:  # of the template too: a conv and a depthwise may have equal kernels
+        return known[call.source]
     same_kind = sum(function.template == template for function in known.values())
     name = f"{context.model}_{call.function}_{same_kind + 1}"
     return Function(context.model, name, template, kernel)

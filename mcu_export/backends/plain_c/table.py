@@ -260,6 +260,7 @@ def _transpose_conv(context: LayerContext) -> Call:
     template = "plain_c/transpose_conv2d.c.j2"
     return _accumulate_call(context, "transpose_conv2d", template, kernel, "out, h, w, in")
 
+
 FAST = (fast.small_sums, fast.small_shift)
 
 KERNELS = (
