@@ -134,7 +134,7 @@ class _Lowering:
             self.functions.setdefault(helper, Function(self.model, "", helper, None))
         function = function_of(context, call, self.functions)
         if function:
-            self.functions[function.kernel] = function
+            self.functions[function.template, function.kernel] = function
         return Statement(function.name if function else call.function, call.arguments, call.success)
 
     def _step(self, context: LayerContext, kernel: str, call: Call) -> Step:

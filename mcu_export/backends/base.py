@@ -196,8 +196,8 @@ def function_of(
     if call.source is None:
         return None
     template, kernel = call.source
-    if kernel in known:
-        return known[kernel]
+    if call.source in known:  # of the template too: a conv and a depthwise may have equal kernels
+        return known[call.source]
     same_kind = sum(function.template == template for function in known.values())
     name = f"{context.model}_{call.function}_{same_kind + 1}"
     return Function(context.model, name, template, kernel)

@@ -247,15 +247,10 @@ def _plane_kernel(context: LayerContext, w: Window) -> PlaneDepthwise:
     span_x = (w.kernel_width - 1) * w.dilation_x + 1
     width = (w.out_width - 1) * w.stride_x + span_x
     pitch = -(-max(width, w.pad_left + 1) // 4) * 4
-
-    def rows_for(count: int) -> int:
-        """Input rows that ``count`` output rows see."""
-        return (count - 1) * w.stride_y + span_y
-
-    fitting = [n for n in range(1, w.out_height) if rows_for(n) * pitch * 2 <= PLANE_BYTES]
-    whole = rows_for(w.out_height) * pitch * 2 <= PLANE_BYTES
-    block = w.out_height if whole else max(fitting, default=1)
-    rows = rows_for(block)
+    # As many output rows at a time as the input rows of them fit.
+    fitting = (PLANE_BYTES // (2 * pitch) - span_y) // w.stride_y + 1
+    block = min(max(fitting, 1), w.out_height)
+    rows = (block - 1) * w.stride_y + span_y
     kept = max(0, rows - block * w.stride_y)
     three = (w.kernel_height, w.kernel_width, w.dilation_y, w.dilation_x) == (3, 3, 1, 1)
     return PlaneDepthwise(
