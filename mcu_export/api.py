@@ -10,6 +10,7 @@ from typing import Any
 from mcu_export.errors import ModelFileError, OutOfDateError, UsageError
 from mcu_export.loaders import model_files
 from mcu_export.pipeline import Export, Options, Progress, make_export, silent
+from mcu_export.render import own_templates
 from mcu_export.samples import parse_source
 from mcu_export.version import __version__
 from mcu_export.write import Written, depfile_text, out_of_date, write_files
@@ -104,7 +105,8 @@ def export_files(
     written = write_files(folder, made.files, last=manifest_name)
     if depfile:
         path, target = depfile
-        text = depfile_text(target or str(folder / f"{made.program.name}.c"), sources.paths())
+        listed = [*map(str, own_templates(given.get("templates", ""))), *sources.paths()]
+        text = depfile_text(target or str(folder / f"{made.program.name}.c"), listed)
         write_files(path.parent, {path.name: text})
     return made, written
 

@@ -16,6 +16,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from mcu_export.api import Sources
+from mcu_export.emit import emitted
 from mcu_export.errors import McuExportError, UsageError
 from mcu_export.pipeline import Options, check_options
 from mcu_export.toml_lines import line_of
@@ -61,7 +62,9 @@ class ModelConfig:
     @property
     def outputs(self) -> tuple[str, ...]:
         """All files that the export writes."""
-        return tuple(str(self.folder / f"{self.name}{suffix}") for suffix in OUTPUT_SUFFIXES)
+        names = [f"{self.name}{suffix}" for suffix in OUTPUT_SUFFIXES]
+        names += emitted(self.options.get("emit", ()), self.name)
+        return tuple(str(self.folder / name) for name in names)
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,8 @@ class _Reader:
             for option, value in given.items()
             if option not in PATHS
         }
+        if options.get("templates"):
+            options["templates"] = str(self._file(options["templates"]))
         try:
             checked = check_options(Options(**{**options, "name": name}), Path(given["model"]))
         except UsageError as error:
@@ -225,16 +230,17 @@ class _Reader:
 
     def _check_outputs(self, models: Sequence[ModelConfig]) -> None:
         """Two models in one folder are fine as long as their files differ on every disk."""
-        seen: dict[tuple[Path, str], str] = {}
+        seen: dict[str, str] = {}
         for model in models:
-            key = (model.folder.resolve(), model.name.lower())
-            if key in seen:
-                raise self.error(
-                    f"it would write the same files as {seen[key]!r}",
-                    ("models", model.name),
-                    "use another name or another output",
-                )
-            seen[key] = model.name
+            for file in model.outputs:
+                key = str(Path(file).resolve()).lower()
+                if key in seen:
+                    raise self.error(
+                        f"it would write {Path(file).name}, as {seen[key]!r} does",
+                        ("models", model.name),
+                        "use another name or another output",
+                    )
+                seen[key] = model.name
 
 
 def _option_types() -> dict[str, Any]:

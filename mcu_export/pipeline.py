@@ -12,6 +12,7 @@ from typing import Any
 from mcu_export.backends import BACKENDS
 from mcu_export.calibrate import calibrate
 from mcu_export.choose import EFFORTS, OUTPUT, choose_network, default_calibration
+from mcu_export.emit import emitted
 from mcu_export.errors import BudgetError, SamplesError, UsageError
 from mcu_export.graph import Graph, check, dump
 from mcu_export.loaders import load_network, model_files
@@ -54,6 +55,8 @@ class Options:
     test_count: int = 4
     max_flash: int | None = None
     max_ram: int | None = None
+    templates: str = ""
+    emit: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +110,7 @@ def make_export(
     layout = plan(program)
     shown = load_samples(test_samples, graph.inputs) if test_samples else inputs
     golden = golden_of(quant, shown, options.test_count)
-    rendered = render(program, layout, golden, title(model))
+    rendered = render(program, layout, golden, title(model), options.templates, options.emit)
     content = manifest(quant, program, layout, _manifest_options(options), _model_facts(model))
     content["loaded"] = loaded_layers(source.loaded)
     _check_budgets(content["memory"], options)
@@ -179,6 +182,7 @@ def check_options(options: Options, model: Path) -> Options:
     ):
         if value not in known:
             raise UsageError(f"{value!r} is unknown", where=option, fix="use " + ", ".join(known))
+    emitted(options.emit, "")
     name = options.name or model_name_from(model.name.split(".")[0])
     return Options(**{**vars(options), "name": check_model_name(name)})
 

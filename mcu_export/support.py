@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mcu_export.backends import BACKENDS
 from mcu_export.build import boards
+from mcu_export.emit import EMITS
 from mcu_export.ops import OPS
 from mcu_export.quantize import ABOUT_SCHEMES
 
@@ -41,11 +42,21 @@ def boards_table() -> Table:
     return ["board", "what"], rows
 
 
+def emit_table() -> Table:
+    """Everything that ``export --emit`` takes."""
+    rows = [
+        (kind, about, ", ".join(one.file.format(name="NAME") for one in files))
+        for kind, (about, files) in EMITS.items()
+    ]
+    return ["emit", "what", "files"], rows
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     "ops": ops_table,
     "schemes": schemes_table,
     "backends": backends_table,
     "boards": boards_table,
+    "emit": emit_table,
 }
 
 

@@ -81,6 +81,9 @@ class PortView:
     format: str
     defines: tuple[Define, ...]
     offset: int
+    cpp_name: str
+    cpp_const: str
+    cpp_constants: tuple[Define, ...]
 
 
 @dataclass(frozen=True)
@@ -251,6 +254,10 @@ def model_view(
 
 def _port_view(port: Port, program: Program, layout: Layout) -> PortView:
     home = program.aliases.get(port.value, port.value)
+    prefix = f"{program.name}_"
+    constants = tuple(
+        Define(d.name.removeprefix(prefix.upper()).lower(), d.name, d.comment) for d in port.defines
+    )
     return PortView(
         port.role,
         comment_text(port.value),
@@ -261,6 +268,9 @@ def _port_view(port: Port, program: Program, layout: Layout) -> PortView:
         port.format,
         port.defines,
         layout.offsets[home],
+        port.identifier.removeprefix(prefix),
+        "const " if port.role == "output" else "",
+        constants,
     )
 
 

@@ -66,8 +66,10 @@ def _replace_all(folder: Path, files: Mapping[str, bytes]) -> None:
     token = secrets.token_hex(4)
     try:
         for name, content in files.items():
-            temporary = folder / f".{name}.{token}.tmp"
-            staged[folder / name] = temporary
+            target = folder / name
+            temporary = target.with_name(f".{target.name}.{token}.tmp")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staged[target] = temporary
             _write_flushed(temporary, content)
         for target, temporary in staged.items():
             before = _read(target)

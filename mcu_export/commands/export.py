@@ -68,6 +68,13 @@ from mcu_export.errors import UsageError
 @click.option("--test-count", default=4, show_default=True, help="Samples in the self-test.")
 @click.option("--max-flash", type=int, metavar="BYTES", help="Fail if the constants need more.")
 @click.option("--max-ram", type=int, metavar="BYTES", help="Fail if the arena needs more.")
+@click.option("--templates", default="", metavar="DIR", help="Your templates, in place of ours.")
+@click.option(
+    "--emit",
+    multiple=True,
+    metavar="KIND",
+    help="Also files for another build; see `mcu-export list emit`.",
+)
 @click.option("--depfile", type=FOLDER, help="Write what the export depends on, for make.")
 @click.option("--depfile-target", default="", help="Target in the depfile; default: the C file.")
 @click.option("--check", is_flag=True, help="Write nothing; exit code 9 if files would change.")

@@ -11,16 +11,18 @@ from mcu_export.commands.export_config import DEFAULT_CONFIG
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(["ops", "schemes", "backends", "boards", "models"]))
+@click.argument(
+    "what", type=click.Choice(["ops", "schemes", "backends", "boards", "emit", "models"])
+)
 @click.option(
     "--config", type=FOLDER, default=DEFAULT_CONFIG, help=f"For models; default: {DEFAULT_CONFIG}."
 )
 @click.option("--make", "as_make", is_flag=True, help="Models as variables of make.")
 @common_options
 def command(what: str, config: Path, as_make: bool, as_json: bool) -> None:
-    """List the ops with the backends that run them, the schemes, the backends or the boards.
+    """List the ops with the backends that run them, the schemes, the backends, the boards.
 
-    `list models` shows the models of a configuration, mcu-export.toml if none is given.
+    `list emit` shows what --emit takes, `list models` the models of a configuration.
     """
     if what == "models":
         _models(config, as_make, as_json)

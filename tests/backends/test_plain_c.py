@@ -6,16 +6,17 @@ there for the overlaps in the arena.
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mcu_export.load.base import GraphBuilder
 
 from mcu_export.build import Target
 from mcu_export.graph import Graph
-from mcu_export.load.base import GraphBuilder
 from mcu_export.ops import (
     RELU,
     RELU6,
@@ -96,7 +97,14 @@ DEPTHWISE = (
     Case((41, 33, 2), 2, strides=(2, 2), padding=SAME3),
     Case((60, 40, 1), 1, (2, 2), (3, 3)),
 )
-DENSES = ((16, 8, False), (21, 5, True), (40, 12, True), (7, 1, False), (34, 6, False), (3, 2, True))
+DENSES = (
+    (16, 8, False),
+    (21, 5, True),
+    (40, 12, True),
+    (7, 1, False),
+    (34, 6, False),
+    (3, 2, True),
+)
 POOLS = (
     Case((6, 7, 5), 5, (2, 2), (2, 2)),
     Case((5, 5, 4), 4, (3, 3), (2, 2), SAME3),
@@ -123,7 +131,9 @@ class _Net:
     def input(self, *shape: int) -> str:
         return self.builder.input("in", shape)
 
-    def add(self, op: Op, inputs: list[str], weights: np.ndarray | None = None, out: int = 0) -> str:
+    def add(
+        self, op: Op, inputs: list[str], weights: np.ndarray | None = None, out: int = 0
+    ) -> str:
         bias = self.generator.uniform(-0.5, 0.5, out)
         params = None if weights is None else {"weights": weights, "bias": bias}
         return self.builder.add(op.kind, op, inputs, params)
@@ -217,8 +227,6 @@ def test_the_cases_reach_the_fast_kernels_and_both_ways_to_store_weights(tmp_pat
 
 def test_it_is_cxx_too(tmp_path: Path) -> None:
     """The trace hook and the kernels compile as C++ with every warning on."""
-    import subprocess
-
     write_c(_quantized("chain", "q7"), "plain-c", tmp_path)
     flags = ["-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror", "-O2", "-c"]
     for compiler in (

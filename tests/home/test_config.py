@@ -111,7 +111,7 @@ def test_missing_and_oversized_files(tmp_path: Path) -> None:
 
 def test_two_models_cannot_write_the_same_files(tmp_path: Path) -> None:
     text = '[models.net]\nmodel="a"\noutput="x"\n[models.NET]\nmodel="b"\noutput="./x"\n'
-    with pytest.raises(ConfigError, match="the same files as 'net'"):
+    with pytest.raises(ConfigError, match="as 'net' does"):
         read_config(write(tmp_path, text))
 
 
