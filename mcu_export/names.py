@@ -68,7 +68,9 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
     taken: set[str] = set()
     made = {}
     for name in listed:
-        wanted = _clean("/".join(paths[name])) or "layer"
+        wanted = _clean("/".join(paths[name]))
+        if not wanted[:1].isalpha():
+            wanted = f"layer_{wanted}" if wanted else "layer"
         unique, count = wanted, 1
         while unique in taken:
             count += 1
