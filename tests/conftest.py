@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.kernels import kernel_variables
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,3 +44,14 @@ def tf() -> ModuleType:
     import tensorflow  # noqa: PLC0415 -- takes seconds
 
     return tensorflow
+
+
+@pytest.fixture
+def use_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Tells builds where the kernels of a backend are that are not this project's own."""
+
+    def use(backend: str) -> None:
+        for name, value in kernel_variables(backend).items():
+            monkeypatch.setenv(name, value)
+
+    return use

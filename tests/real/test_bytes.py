@@ -39,21 +39,33 @@ def test_host(
     assert verdict.outputs_compared > 1000
 
 
+@pytest.mark.parametrize("backend", ["plain-c", "cmsis-nn-legacy"])
 @pytest.mark.parametrize("compiler", HOSTS)
 def test_ds_cnn_s_on_the_host(
-    compiler: str, export_network: MakeExport, evaluation: Callable[[str], str]
+    compiler: str,
+    backend: str,
+    export_network: MakeExport,
+    evaluation: Callable[[str], str],
+    use_kernels: Callable[[str], None],
 ) -> None:
-    exported = export_network("DS_CNN_S")
+    use_kernels(backend)
+    exported = export_network("DS_CNN_S", backend=backend)
     inputs = choose_inputs(exported, evaluation("DS_CNN_S"), 200)
     verdict = verify(exported, inputs, HOSTS[compiler])
     assert (verdict.samples, verdict.mismatches) == (200, 0)
 
 
+@pytest.mark.parametrize("backend", ["plain-c", "cmsis-nn-legacy"])
 @pytest.mark.parametrize("core", CORES)
 def test_ds_cnn_s_in_qemu(
-    core: str, export_network: MakeExport, evaluation: Callable[[str], str]
+    core: str,
+    backend: str,
+    export_network: MakeExport,
+    evaluation: Callable[[str], str],
+    use_kernels: Callable[[str], None],
 ) -> None:
-    exported = export_network("DS_CNN_S")
+    use_kernels(backend)
+    exported = export_network("DS_CNN_S", backend=backend)
     inputs = choose_inputs(exported, evaluation("DS_CNN_S"), 64)
     verdict = verify(exported, inputs, CORES[core])
     assert (verdict.samples, verdict.mismatches) == (64, 0)
