@@ -69,7 +69,7 @@ def test_c_gives_the_integers(name: str, scheme: str, library, tmp_path: Path):
 @pytest.mark.parametrize(("backend", "integers"), [("cmsis-nn", "int8"), ("cmsis-nn-dsp", "int16")])
 def test_tflite_network(backend: str, integers: str, library, tmp_path: Path):
     pytest.importorskip("tensorflow")
-    from tests.load.tflite_networks import all_operators, convert  # noqa: PLC0415
+    from tests.loaders.tflite_networks import all_operators, convert  # noqa: PLC0415
 
     model = tmp_path / "net.tflite"
     model.write_bytes(convert(lambda x: all_operators(x, integers == "int8"), integers))
