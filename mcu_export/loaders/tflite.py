@@ -25,7 +25,8 @@ from mcu_export.loaders.tflite_model import (
 from mcu_export.ops import Op, Shape
 from mcu_export.ops.base import Array
 from mcu_export.quantgraph import QuantGraph
-from mcu_export.schemes.affine import INTERPRETER, MICRO, assemble
+from mcu_export.schemes.affine import assemble
+from mcu_export.schemes.affine_task import INTERPRETER, MICRO
 from mcu_export.schemes.formats import Affine, Format
 
 Constants = Mapping[str, tuple[Array, Format]]

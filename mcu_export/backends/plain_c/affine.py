@@ -5,20 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from mcu_export.backends.base import Call, Kernel, LayerContext
+from mcu_export.backends.plain_c.affine_elements import (
+    RESCALE,
+    changes_format,
+    function_layer,
+    in_ctype,
+    operands_repeat,
+    product_layer,
+    requantize_layer,
+    softmax_layer,
+    sum_layer,
+)
 from mcu_export.backends.plain_c.affine_kernels import (
-    CurveKernel,
-    PairKernel,
-    RequantizeKernel,
     ScaledDenseKernel,
     ScaledTransposeKernel,
     ScaledWindowKernel,
-    ShareKernel,
-    SumKernel,
-    TwoSlopesKernel,
     offset_text,
 )
 from mcu_export.backends.plain_c.affine_moves import MOVES
-from mcu_export.backends.plain_c.elements import function_call
 from mcu_export.backends.plain_c.kernels import window_of
 from mcu_export.ops import (
     Add,
@@ -30,25 +34,16 @@ from mcu_export.ops import (
     DepthwiseConv2D,
     Multiply,
     Plus,
-    Shape,
     Softmax,
     Subtract,
     TransposeConv2D,
     elements,
 )
 from mcu_export.program import Const
-from mcu_export.schemes.affine_arithmetic import (
-    Curve,
-    ExpShareWide,
-    TwoSlopes,
-)
-from mcu_export.schemes.affine_functions import curve_table
-from mcu_export.schemes.element_arithmetic import Interpolate, Lookup
 from mcu_export.schemes.fixed_point import INT32_MAX, narrow_multiplier
 from mcu_export.schemes.power_of_two_elements import FUNCTIONS
 
 AFFINE = frozenset({"int8", "int16x8"})
-RESCALE = "plain_c/affine_rescale.c.j2"
 HELPERS = {
     "double": ("rescale", RESCALE),
     "single": ("rescale_single", "plain_c/affine_rescale_single.c.j2"),
@@ -56,15 +51,11 @@ HELPERS = {
 }
 
 
-def _in_ctype(context: LayerContext, which: int = 0) -> str:
-    return f"{context.formats[which].dtype}_t"
-
-
 def _common(context: LayerContext, input_offset: int) -> dict[str, object]:
     """The fields of :class:`ScaledKernel`."""
     a = context.arithmetic
     return {
-        "in_ctype": _in_ctype(context),
+        "in_ctype": in_ctype(context),
         "acc_ctype": f"int{a.acc_bits}_t",
         "ctype": context.ctype,
         "input_offset": offset_text(input_offset),
@@ -167,221 +158,18 @@ def _dense(context: LayerContext) -> Call:
     return _scaled_call(context, "dense", kernel, "out, in", bias)
 
 
-def _index(shape: Shape, out: Shape) -> str:
-    """C index of an operand for output element i; a shorter one repeats."""
-    return "i" if elements(shape) == elements(out) else f"i % {elements(shape)}"
-
-
-def _repeats(shape: Shape, out: Shape) -> bool:
-    """Whether the operand, without leading axes of 1, is what the output ends with."""
-    core = shape
-    while core and core[0] == 1:
-        core = core[1:]
-    return not core or tuple(out[-len(core) :]) == core
-
-
-def operands_repeat(context: LayerContext) -> bool:
-    """A shorter operand must repeat as a whole: (C) or (W, C) along (H, W, C)."""
-    shapes = [*context.shapes, *(tuple(a.shape) for a in context.params.values())]
-    return all(_repeats(shape, context.shape) for shape in shapes)
-
-
-def _pair(context: LayerContext) -> tuple[dict[str, object], tuple[str, str], tuple[Const, ...]]:
-    """Fields of :class:`PairKernel` but the scaling, C names of both operands, constants."""
-    a = context.arithmetic
-    names, shapes = list(context.inputs), list(context.shapes)
-    ctypes = [f"{fmt.dtype}_t" for fmt in context.formats]
-    consts: tuple[Const, ...] = ()
-    if len(names) == 1:
-        consts = (context.const("operand", context.params["operand"], "constant operand"),)
-        names.append(consts[0].name)
-        shapes.append(tuple(context.params["operand"].shape))
-        ctypes.append(consts[0].ctype)
-    if getattr(context.op, "swapped", False):
-        names, shapes, ctypes = names[::-1], shapes[::-1], ctypes[::-1]
-    fields = {
-        "ctype": context.ctype,
-        "first_ctype": ctypes[0],
-        "second_ctype": ctypes[1],
-        "elements": elements(context.shape),
-        "first_index": _index(shapes[0], context.shape),
-        "second_index": _index(shapes[1], context.shape),
-        "first_offset": offset_text(a.offsets[0]),
-        "second_offset": offset_text(a.offsets[1]),
-        "output_offset": offset_text(a.output_offset),
-        "low": a.low,
-        "high": a.high,
-    }
-    return fields, (names[0], names[1]), consts
-
-
-def _sum(context: LayerContext) -> Call:
-    a = context.arithmetic
-    fields, names, consts = _pair(context)
-    kernel = SumKernel(
-        **fields,  # type: ignore[arg-type]
-        multiplier=a.multipliers[2],
-        shift=a.shifts[2],
-        what="Sum" if a.sign > 0 else "Difference",
-        unit=1 << a.left_shift,
-        sign="+" if a.sign > 0 else "-",
-        first_multiplier=a.multipliers[0],
-        first_shift=a.shifts[0],
-        second_multiplier=a.multipliers[1],
-        second_shift=a.shifts[1],
-    )
-    return _pair_call(context, "sum", kernel, names, consts)
-
-
-def _product(context: LayerContext) -> Call:
-    a = context.arithmetic
-    fields, names, consts = _pair(context)
-    kernel = PairKernel(**fields, multiplier=a.multiplier, shift=a.shift)  # type: ignore[arg-type]
-    return _pair_call(context, "product", kernel, names, consts)
-
-
-def _pair_call(
-    context: LayerContext,
-    function: str,
-    kernel: PairKernel,
-    names: tuple[str, str],
-    consts: tuple[Const, ...],
-) -> Call:
-    whole = kernel.first_index == "i" and names[0] == context.inputs[0]
-    return Call(
-        function,
-        arguments=(*names, context.output),
-        source=(f"plain_c/affine_{function}.c.j2", kernel),
-        consts=consts,
-        in_place=whole and kernel.first_ctype == kernel.ctype,
-        helpers=(RESCALE,),
-    )
-
-
-def _requantize_fields(context: LayerContext) -> dict[str, object]:
-    a = context.arithmetic
-    return {
-        "in_ctype": _in_ctype(context),
-        "ctype": context.ctype,
-        "elements": elements(context.shape),
-        "input_offset": offset_text(a.input_offset),
-        "output_offset": offset_text(a.output_offset),
-        "low": a.low,
-        "high": a.high,
-    }
-
-
-def _requantize(context: LayerContext) -> Call:
-    a = context.arithmetic
-    fields = _requantize_fields(context)
-    kernel = RequantizeKernel(**fields, multiplier=a.multiplier, shift=a.shift)  # type: ignore[arg-type]
-    return Call(
-        "requantize",
-        arguments=(context.inputs[0], context.output),
-        source=("plain_c/affine_requantize.c.j2", kernel),
-        in_place=kernel.in_ctype == kernel.ctype,
-        helpers=(RESCALE,),
-    )
-
-
-def _function(context: LayerContext) -> Call:
-    """Logistic, tanh and the like, by their kind of arithmetic."""
-    a = context.arithmetic
-    if isinstance(a, Lookup | Interpolate):
-        return function_call(context)
-    if isinstance(a, Curve):
-        table = Const(
-            context.name("table"), "uint16_t", np.array(curve_table()), "2^16 / (1 + e^(-i / 24))"
-        )
-        return _table_call(context, "curve", _curve(a, elements(context.shape)), (table,))
-    assert isinstance(a, TwoSlopes)
-    fields = _requantize_fields(context)
-    slopes = TwoSlopesKernel(
-        **fields,  # type: ignore[arg-type]
-        multiplier=a.multipliers[0],
-        shift=a.shifts[0],
-        negative_multiplier=a.multipliers[1],
-        negative_shift=a.shifts[1],
-    )
-    return _table_call(context, "two_slopes", slopes, (), (RESCALE,))
-
-
-def _curve(a: Curve, count: int) -> CurveKernel:
-    """The numbers of the fixed-point kernel: 8 bits between the points for tanh, 9 else."""
-    bits = 8 if a.tanh else 9
-    return CurveKernel(
-        what="Tanh" if a.tanh else "Logistic function",
-        elements=count,
-        multiplier=a.multiplier,
-        half=(1 << a.shift) >> 1,
-        shift=a.shift,
-        bits=bits,
-        mask=(1 << bits) - 1,
-        saturated=0xFFFF << 8 if a.tanh else 0x7FFF << 10,
-        above=(1 << 7) - (1 << 23) if a.tanh else 1 << 9,
-        below=(1 << 23) + (1 << 7) - 1 if a.tanh else (1 << 25) + (1 << 9) - 1,
-        out_shift=8 if a.tanh else 10,
-    )
-
-
-def _table_call(
-    context: LayerContext,
-    function: str,
-    kernel: object,
-    consts: tuple[Const, ...],
-    helpers: tuple[str, ...] = (),
-) -> Call:
-    return Call(
-        function,
-        arguments=(context.inputs[0], *(const.name for const in consts), context.output),
-        source=(f"plain_c/affine_{function}.c.j2", kernel),
-        consts=consts,
-        in_place=_in_ctype(context) == context.ctype,
-        helpers=helpers,
-    )
-
-
-def _softmax(context: LayerContext) -> Call:
-    a = context.arithmetic
-    row = context.shape[-1]
-    rows = elements(context.shape) // row
-    if isinstance(a, ExpShareWide):
-        consts = (
-            Const(context.name("exp"), "int16_t", np.array(a.exp_table), "e^x, 513 points, Q0.15"),
-            Const(
-                context.name("reciprocal"),
-                "int16_t",
-                np.array(a.reciprocal_table),
-                "1 / (1 + x), 513 points, Q0.15",
-            ),
-        )
-        kernel = ShareKernel(rows, row, 0, a.multiplier, a.shift)
-        helpers = (RESCALE, "plain_c/affine_interpolate.c.j2")
-        return _table_call(context, "softmax_wide", kernel, consts, helpers)
-    exps = Const(
-        context.name("exp"), "int32_t", np.array(a.exps), "e^-i of the input's step, Q0.31"
-    )
-    kernel = ShareKernel(rows, row, len(a.exps))
-    return _table_call(context, "softmax", kernel, (exps,), (RESCALE,))
-
-
-def changes_format(context: LayerContext) -> bool:
-    """The output has another format than the input."""
-    return bool(context.layer.format != context.formats[0])
-
-
 AFFINE_KERNELS = (
     Kernel("plain-c conv2d", Conv2D, AFFINE, _conv2d),
     Kernel("plain-c depthwise_conv2d", DepthwiseConv2D, AFFINE, _depthwise),
     Kernel("plain-c transpose_conv2d", TransposeConv2D, AFFINE, _transpose_conv2d),
     Kernel("plain-c dense", Dense, AFFINE, _dense),
-    Kernel("plain-c sum", Add, AFFINE, _sum),
-    Kernel("plain-c sum", Plus, AFFINE, _sum, (operands_repeat,)),
-    Kernel("plain-c sum", Subtract, AFFINE, _sum, (operands_repeat,)),
-    Kernel("plain-c product", Multiply, AFFINE, _product, (operands_repeat,)),
-    Kernel("plain-c requantize", Clamp, AFFINE, _requantize, (changes_format,)),
-    Kernel("plain-c requantize", Convert, AFFINE, _requantize, (changes_format,)),
-    *(Kernel("plain-c function", op, AFFINE, _function) for op in FUNCTIONS),
-    Kernel("plain-c softmax", Softmax, AFFINE, _softmax),
+    Kernel("plain-c sum", Add, AFFINE, sum_layer),
+    Kernel("plain-c sum", Plus, AFFINE, sum_layer, (operands_repeat,)),
+    Kernel("plain-c sum", Subtract, AFFINE, sum_layer, (operands_repeat,)),
+    Kernel("plain-c product", Multiply, AFFINE, product_layer, (operands_repeat,)),
+    Kernel("plain-c requantize", Clamp, AFFINE, requantize_layer, (changes_format,)),
+    Kernel("plain-c requantize", Convert, AFFINE, requantize_layer, (changes_format,)),
+    *(Kernel("plain-c function", op, AFFINE, function_layer) for op in FUNCTIONS),
+    Kernel("plain-c softmax", Softmax, AFFINE, softmax_layer),
     *MOVES,
 )
