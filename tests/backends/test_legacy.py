@@ -21,7 +21,8 @@ from mcu_export.lower import lower
 from mcu_export.ops import Add, MaxPool2D, Reshape
 from mcu_export.plan import plan
 from mcu_export.program import Program
-from mcu_export.verify import Verdict, random_inputs, verify
+from mcu_export.reference import random_inputs
+from mcu_export.verify import Verdict, verify
 from tests.backends.legacy_cases import CASES, TOO_LARGE, Case, expected, network
 from tests.backends.random_networks import random_layers, random_network
 from tests.cases.test_cases import quantized, write_c
