@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from mcu_export.load.base import GraphBuilder
 
 from mcu_export.graph import Graph
+from mcu_export.loaders.base import GraphBuilder
 from mcu_export.ops import (
     RELU,
     UNLIMITED,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from mcu_export.load.base import GraphBuilder
 
 from mcu_export.errors import UnsupportedLayerError
 from mcu_export.graph import Graph
+from mcu_export.loaders.base import GraphBuilder
 from mcu_export.ops import (
     RELU,
     RELU6,

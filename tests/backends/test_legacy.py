@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mcu_export.load.base import GraphBuilder
 
 from mcu_export.backends import BACKENDS
 from mcu_export.backends.cmsis_nn_legacy.interleave import interleaved
@@ -17,11 +16,13 @@ from mcu_export.build import Target
 from mcu_export.errors import ToolchainError, UnsupportedLayerError
 from mcu_export.exported import Exported
 from mcu_export.graph import Graph
+from mcu_export.loaders.base import GraphBuilder
 from mcu_export.lower import lower
 from mcu_export.ops import Add, MaxPool2D, Reshape
 from mcu_export.plan import plan
 from mcu_export.program import Program
-from mcu_export.verify import Verdict, random_inputs, verify
+from mcu_export.reference import random_inputs
+from mcu_export.verify import Verdict, verify
 from tests.backends.legacy_cases import CASES, TOO_LARGE, Case, expected, network
 from tests.backends.random_networks import random_layers, random_network
 from tests.cases.test_cases import quantized, write_c

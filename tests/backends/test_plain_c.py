@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mcu_export.load.base import GraphBuilder
 
 from mcu_export.build import Target
 from mcu_export.graph import Graph
+from mcu_export.loaders.base import GraphBuilder
 from mcu_export.ops import (
     RELU,
     RELU6,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from mcu_export.load import load
+from mcu_export.loaders import load
 
 from mcu_export.calibrate import calibrate
 from mcu_export.choose import choose_network
