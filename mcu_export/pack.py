@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 TRIES = 400
+PLACEMENTS = 24_000
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,15 @@ class Problem:
     @cached_property
     def neighbors(self) -> Mapping[str, frozenset[str]]:
         """For each block those that are live at some step with it."""
-        return {
-            a.key: frozenset(b.key for b in self.blocks if b.key != a.key and a.meets(b))
-            for a in self.blocks
-        }
+        found: dict[str, set[str]] = {block.key: set() for block in self.blocks}
+        ordered = sorted(self.blocks, key=lambda b: b.first)
+        for index, block in enumerate(ordered):
+            for other in ordered[index + 1 :]:
+                if other.first > block.last:
+                    break
+                found[block.key].add(other.key)
+                found[other.key].add(block.key)
+        return {key: frozenset(keys) for key, keys in found.items()}
 
     def compatible(self, a: Block, a_offset: int, b: Block, b_offset: int) -> bool:
         """Whether two blocks that meet may lie there."""
@@ -85,17 +91,18 @@ class Problem:
 
 def step_loads(problem: Problem) -> dict[int, int]:
     """For each step the bytes that are live at it, allowed overlaps at their best."""
-    sizes = {block.key: block.bytes for block in problem.blocks}
-    firsts = {block.key: block.first for block in problem.blocks}
-    loads = {}
-    for step in {block.first for block in problem.blocks}:
-        load = sum(b.bytes for b in problem.blocks if b.first <= step <= b.last)
-        savings: dict[str, int] = {}
-        for rule in problem.rules:
-            if firsts[rule.written] == step:
-                saved = rule.saving(sizes[rule.read], sizes[rule.written])
-                savings[rule.written] = savings.get(rule.written, 0) + saved
-        loads[step] = load - sum(min(saved, sizes[key]) for key, saved in savings.items())
+    blocks = {block.key: block for block in problem.blocks}
+    loads = dict.fromkeys((block.first for block in problem.blocks), 0)
+    for block in problem.blocks:
+        for step in range(block.first, block.last + 1):
+            if step in loads:
+                loads[step] += block.bytes
+    savings: dict[str, int] = {}
+    for rule in problem.rules:
+        saved = rule.saving(blocks[rule.read].bytes, blocks[rule.written].bytes)
+        savings[rule.written] = savings.get(rule.written, 0) + saved
+    for key, saved in savings.items():
+        loads[blocks[key].first] -= min(saved, blocks[key].bytes)
     return loads
 
 
@@ -125,7 +132,8 @@ def pack(problem: Problem) -> dict[str, int]:
     generator = random.Random(0)
     best: dict[str, int] = {}
     best_size = 0
-    for attempt in range(len(orders) + TRIES):
+    tries = min(TRIES, PLACEMENTS // max(len(problem.blocks), 1))
+    for attempt in range(len(orders) + tries):
         if attempt < len(orders):
             order, wander = orders[attempt], 0.0
         else:

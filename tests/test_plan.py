@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mcu_export.ops import Array
 from mcu_export.plan import ALIGNMENT, aligned, plan
-from mcu_export.program import Layout, Port, Program, Step, Value
+from mcu_export.program import Layout, Overlap, Port, Program, Step, Value
 from tests.helpers import after_passes, program_of, quantized, toy
 from tests.passes.networks import networks
 
@@ -28,7 +28,7 @@ def step(writes: str, reads: Sequence[str], in_place: bool = False, scratch: int
         consts=(),
         reads=tuple(reads),
         writes=writes,
-        in_place=in_place,
+        overlaps=(Overlap(0, 0, exact=True),) if in_place else (),
         scratch=Value("", "scratch", "int8_t", scratch) if scratch else None,
         facts={},
     )
@@ -60,11 +60,26 @@ def program(
     )
 
 
+def lies_on_an_input(one: Step, sources: Sequence[slice], destination: slice) -> bool:
+    """Whether the output overlaps an input; where it does, the step must allow it."""
+    met = [
+        index
+        for index, source in enumerate(sources)
+        if source.start < destination.stop and destination.start < source.stop
+    ]
+    allowed = {overlap.read: overlap for overlap in one.overlaps}
+    for index in met:
+        distance = destination.start - sources[index].start
+        overlap = allowed[index]
+        assert distance == overlap.most if overlap.exact else distance <= overlap.most
+    return bool(met)
+
+
 def simulate(made: Program, layout: Layout) -> None:
     """Run the program with tags for data: every byte read must bear the tag of its writer.
 
-    A step clears its scratch memory and its output before it reads, unless it may work in place:
-    then it goes through the elements in order, reading before it writes.
+    A step clears its scratch memory and its output before it reads, unless its output lies on an
+    input as it allows: then it writes nothing that it still reads (tests/backends has the proof).
     """
     arena: Array = np.full(layout.arena_bytes, -1)
 
@@ -88,9 +103,7 @@ def simulate(made: Program, layout: Layout) -> None:
             assert start % ALIGNMENT == 0
             assert start + one.scratch.bytes <= layout.arena_bytes
             arena[start : start + one.scratch.bytes] = -2 - number
-        source = place(one.reads[0])
-        same = one.in_place and (source.start == destination.start)
-        if not same:
+        if not lies_on_an_input(one, [place(name) for name in one.reads], destination):
             arena[destination] = -2
         for name in one.reads:
             assert (arena[place(name)] == tags[find(name)]).all(), f"{one.layer} reads {name}"
@@ -182,7 +195,9 @@ def least(layout: Layout) -> int:
 def test_the_arena_is_the_least_possible_on_small_programs(made: Program) -> None:
     layout = plan(made)
     if len(layout.lifetimes) <= 6:
-        assert layout.arena_bytes == least(layout)
+        assert layout.lower_bound <= layout.arena_bytes <= least(layout)
+        if not any(one.overlaps for one in made.steps):
+            assert layout.arena_bytes == least(layout)
 
 
 def live_bytes(layout: Layout) -> int:
@@ -196,7 +211,8 @@ def live_bytes(layout: Layout) -> int:
 @given(programs())
 def test_the_lower_bound_is_what_is_live_at_once(made: Program) -> None:
     layout = plan(made)
-    assert layout.lower_bound == live_bytes(layout)
+    saved = sum(aligned(made.values[one.writes].bytes) for one in made.steps if one.overlaps)
+    assert live_bytes(layout) - saved <= layout.lower_bound <= live_bytes(layout)
 
 
 def test_a_chain_needs_its_two_largest_neighbors() -> None:

@@ -38,8 +38,9 @@ from mcu_export.verify import random_inputs, verify
 from tests.cases.test_cases import quantized, write_c
 
 TARGETS = {
-    "gcc": Target(compiler="gcc", sanitize=True, optimize="-O1"),
-    "clang": Target(compiler="clang", sanitize=True, optimize="-O1"),
+    "gcc": Target(compiler="gcc", sanitize=True, optimize="-O0"),
+    "clang": Target(compiler="clang", sanitize=True, optimize="-O0"),
+    "gcc fast": Target(compiler="gcc"),
     "M4": Target("mps2-an386"),
     "M4 small": Target("mps2-an386", optimize="-Os"),
     "M3": Target("mps2-an385"),
