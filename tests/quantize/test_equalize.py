@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mcu_export.graph import Graph, run_float
-from mcu_export.load.base import GraphBuilder
+from mcu_export.loaders.base import GraphBuilder
 from mcu_export.ops import (
     RELU,
     RELU6,

@@ -9,7 +9,7 @@ from mcu_export.calibrate import calibrate
 from mcu_export.choose import EFFORTS, choose_network, default_calibration, search
 from mcu_export.errors import UsageError
 from mcu_export.graph import Graph
-from mcu_export.load.base import GraphBuilder
+from mcu_export.loaders.base import GraphBuilder
 from mcu_export.ops import RELU, Dense
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import choose_formats
