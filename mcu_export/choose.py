@@ -37,7 +37,8 @@ class Effort:
         rounds: most rounds of the descent.
         strengths: of equalization; the best at the output is kept.
         roles: constants whose formats are searched.
-        roundings: times that rounding is learned, with a descent between.
+        roundings: times that rounding is learned, with a round of descent between.
+        taps: layers that sum over more products keep their weights.
     """
 
     work: int
@@ -46,13 +47,14 @@ class Effort:
     strengths: tuple[float, ...]
     roles: tuple[str, ...]
     roundings: int
+    taps: int
 
 
 EFFORTS: Mapping[str, Effort] = {
-    "fast": Effort(200_000_000, (16, 64), 2, (0.25,), ("weights",), 0),
-    "good": Effort(800_000_000, (32, 256), 3, (0.0, 0.25, 0.5), ("weights", "bias"), 1),
+    "fast": Effort(200_000_000, (16, 64), 2, (0.25,), ("weights",), 1, 640),
+    "good": Effort(800_000_000, (32, 256), 3, (0.0, 0.25, 0.5), ("weights", "bias"), 1, 2048),
     "best": Effort(
-        3_000_000_000, (64, 1024), 4, (0.0, 0.25, 0.375, 0.5, 0.75), ("weights", "bias"), 2
+        3_000_000_000, (64, 1024), 4, (0.0, 0.25, 0.375, 0.5, 0.75), ("weights", "bias"), 2, 4096
     ),
 }
 # Equalization looks at the largest values only and costs one run in float.
@@ -144,8 +146,9 @@ def search(
     for index in range(effort.roundings):
         done = len(effort.strengths) + 2 * index
         again = meter.measure(now.choice)
-        now = learn_rounding(meter, again, _scaled(progress, done, total))
-        now = descend(meter, now.choice, 1, effort.roles, _scaled(progress, done + 1, total))
+        if index:
+            again = descend(meter, now.choice, 1, effort.roles, _scaled(progress, done, total))
+        now = learn_rounding(meter, again, effort.taps, _scaled(progress, done + 1, total))
     return Found(best.graph, now)
 
 

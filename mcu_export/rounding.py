@@ -23,8 +23,7 @@ from mcu_export.ops.windows import pad_image, patches, taps
 from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.search import Measured, Meter, Ran
 
-MAX_ROWS = 8192
-MAX_TAPS = 2048
+MAX_ROWS = 4096
 BLOCK = 64
 # Added to the diagonal of the inputs' products, relative to its mean: few samples leave directions
 # in which nothing was seen, and no error may be hidden there.
@@ -32,29 +31,41 @@ DAMPING = 0.01
 # A channel that hardly ever lies between its limits cannot be moved by its bias.
 MIN_ACTIVE = 0.02
 
-Propose = Callable[[Meter, Measured, Node], Params]
-
 
 def learn_rounding(
     meter: Meter,
     start: Measured,
+    max_taps: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Measured:
     """Learned constants for each conv, depthwise and dense layer that gains by them.
 
     Never worse than ``start``.
+
+    Args:
+        meter: measures on samples.
+        start: what to improve.
+        max_taps: layers that sum over more keep their weights: the cost grows with the cube.
+        progress: called with layers done and in all.
     """
     best = start
     nodes = [node for node in meter.graph.nodes if isinstance(node.op, tuple(_ROWS))]
     for index, node in enumerate(nodes):
-        for propose in (compensated_weights, corrected_bias):
-            tried = meter.measure(
-                best.choice.with_values(node.name, propose(meter, best, node)), best
-            )
+        few = tap_count(node) <= max_taps
+        proposals = (compensated_weights, corrected_bias) if few else (corrected_bias,)
+        for propose in proposals:
+            values = propose(meter, best, node)
+            tried = meter.measure(best.choice.with_values(node.name, values), best)
             if tried.error < best.error:
                 best = tried
         progress(index + 1, len(nodes))
     return best
+
+
+def tap_count(node: Node) -> int:
+    """Over how many products one output of a conv, depthwise or dense layer sums."""
+    shape = node.params["weights"].shape
+    return int(np.prod(shape[:2] if isinstance(node.op, DepthwiseConv2D) else shape[1:]))
 
 
 def corrected_bias(meter: Meter, now: Measured, node: Node) -> Params:
@@ -75,12 +86,10 @@ def corrected_bias(meter: Meter, now: Measured, node: Node) -> Params:
 
 def compensated_weights(meter: Meter, now: Measured, node: Node) -> Params:
     """The layer's weights rounded one after the other, and the bias that keeps the mean output."""
-    run, constants = now.layers[node.name], _constants(now, node)
+    run = now.layers[node.name]
     weights = np.asarray(node.params["weights"], np.float64)
     fmt = run.layer.param_formats["weights"]
     rows = _input_rows(node, run)
-    if rows.shape[-1] > MAX_TAPS:
-        return constants
     learned = np.empty_like(weights)
     bias = np.array(node.params["bias"], np.float64)
     if isinstance(node.op, DepthwiseConv2D):

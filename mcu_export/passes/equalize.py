@@ -1,6 +1,6 @@
 """Cross-layer equalization: channels take up the range that their tensor has, exactly in float.
 
-A positive factor per channel passes through ReLU, max and average pooling and reshapes, so it can
+A positive factor per channel passes through ReLU, pooling, additions and reshapes, so it can
 be multiplied into the layer before and divided out of the layer after. Channels with small values
 then use the whole range of the format. Source: Nagel et al. 2019, "Data-Free Quantization", section
 4.1; there the factors follow from the weights, here from the values that samples gave.
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mcu_export.graph import Graph, Node, rebuild, run_float
 from mcu_export.ops import (
+    Add,
     Array,
     AveragePool2D,
     Clamp,
@@ -23,13 +24,14 @@ from mcu_export.ops import (
     Dense,
     DepthwiseConv2D,
     MaxPool2D,
+    Pad,
     Params,
     Reshape,
 )
 
 # Axis of the output channels in the weights.
 OUTPUT_AXIS = {Conv2D: 0, DepthwiseConv2D: 2, Dense: 0}
-PASSES_FACTORS = (AveragePool2D, MaxPool2D, Clamp, Reshape)
+PASSES_FACTORS = (Add, AveragePool2D, MaxPool2D, Clamp, Pad, Reshape)
 # Factors stay in [1 / LIMIT, LIMIT], and channels that hardly ever differ from zero keep theirs.
 LIMIT = 16.0
 SMALLEST = 1e-4
@@ -43,15 +45,19 @@ def equalize(graph: Graph, samples: Mapping[str, Array], strength: float = 0.5) 
         samples: real inputs, (samples, *shape) each; the values seen on them set the factors.
         strength: 0 changes nothing, 1 gives all channels of a tensor the same range.
     """
-    largest = {name: _largest(value) for name, value in run_float(graph, samples).items()}
+    real, shapes = run_float(graph, samples), graph.shapes()
     nodes = {node.name: node for node in graph.nodes}
     changed = False
-    for first, last in pairs(graph):
-        factors = channel_factors(largest[first], strength)
+    for group in groups(graph):
+        largest = np.max([_largest(real[v], group.channels) for v in group.values], axis=0)
+        factors = channel_factors(largest, strength)
         if np.all(factors == 1.0):
             continue
-        nodes[first] = _scale_output(nodes[first], factors)
-        nodes[last] = _scale_input(nodes[last], 1.0 / factors)
+        for name in group.makers:
+            nodes[name] = _scale_output(nodes[name], factors)
+        for name in group.readers:
+            channels = shapes[nodes[name].inputs[0]][-1]
+            nodes[name] = _scale_input(nodes[name], 1.0 / factors, channels)
         changed = True
     return rebuild(graph, [nodes[node.name] for node in graph.nodes]) if changed else graph
 
@@ -67,28 +73,69 @@ def channel_factors(largest: Array, strength: float) -> Array:
     return factors
 
 
-def pairs(graph: Graph) -> Iterator[tuple[str, str]]:
-    """Layers (first, last) between which a positive factor per channel changes nothing.
+@dataclass(frozen=True)
+class Group:
+    """Values that must have the same factors, index modulo ``channels``.
 
-    All that lies between has one reader and lets factors through. An upper limit (ReLU6) does not:
-    there a factor would move the limit of each channel.
+    Attributes:
+        values: all that carry the factors.
+        makers: layers whose weights take the factors in.
+        readers: layers whose weights divide them out.
     """
-    consumers = graph.consumers()
-    for node in graph.nodes:
-        if type(node.op) not in OUTPUT_AXIS or not _lets_through(node):
+
+    channels: int
+    values: tuple[str, ...]
+    makers: tuple[str, ...]
+    readers: tuple[str, ...]
+
+
+def groups(graph: Graph) -> Iterator[Group]:
+    """All groups of values whose channels can be scaled without changing the function.
+
+    Every value comes from a layer with weights or from one that lets factors through, and goes
+    only to such. An addition needs the same factors on both sides. An upper limit (ReLU6) lets
+    none through: it would have to be another one for each channel.
+    """
+    leader = _leaders(graph)
+    shapes, consumers = graph.shapes(), graph.consumers()
+    members: dict[str, list[str]] = {}
+    for name in shapes:
+        members.setdefault(_find(leader, name), []).append(name)
+    nodes = {node.name: node for node in graph.nodes}
+    for values in members.values():
+        if any(name not in nodes or name in graph.outputs for name in values):
             continue
-        now = node
-        while True:
-            readers = consumers[now.name]
-            if len(readers) != 1 or now.name in graph.outputs:
-                break
-            before, now = now, readers[0]
-            if type(now.op) in OUTPUT_AXIS:
-                if _channels_divide(before, now, node.shape[-1]):
-                    yield node.name, now.name
-                break
-            if not isinstance(now.op, PASSES_FACTORS) or not _lets_through(now):
-                break
+        inside = [nodes[name] for name in values]
+        readers = {r.name: r for name in values for r in consumers[name] if not _passes(r)}
+        makers = [node for node in inside if type(node.op) in OUTPUT_AXIS]
+        passing = all(_passes(node) or node in makers for node in inside)
+        if not (makers and readers and passing and all(_lets_through(n) for n in inside)):
+            continue
+        if any(type(node.op) not in OUTPUT_AXIS for node in readers.values()):
+            continue
+        channels = min(node.shape[-1] for node in makers)
+        if all(shapes[name][-1] % channels == 0 for name in values):
+            yield Group(channels, tuple(values), tuple(n.name for n in makers), tuple(readers))
+
+
+def _leaders(graph: Graph) -> dict[str, str]:
+    """Union-find: values that layers without weights join point to a common leader."""
+    leader = {name: name for name in graph.shapes()}
+    for node in graph.nodes:
+        if _passes(node):
+            for name in node.inputs:
+                leader[_find(leader, name)] = _find(leader, node.name)
+    return leader
+
+
+def _find(leader: Mapping[str, str], name: str) -> str:
+    while leader[name] != name:
+        name = leader[name]
+    return name
+
+
+def _passes(node: Node) -> bool:
+    return isinstance(node.op, PASSES_FACTORS)
 
 
 def _lets_through(node: Node) -> bool:
@@ -97,34 +144,28 @@ def _lets_through(node: Node) -> bool:
     return limits is None or (math.isinf(limits.high) and limits.low in (0.0, -math.inf))
 
 
-def _channels_divide(before: Node, last: Node, channels: int) -> bool:
-    """Whether channel c of the first layer is still at every index c modulo ``channels``."""
-    same = before.shape[-1] == channels
-    return same or (isinstance(last.op, Dense) and before.shape[-1] % channels == 0)
-
-
-def _largest(value: Array) -> Array:
+def _largest(value: Array, channels: int) -> Array:
     """Largest absolute value of each channel."""
-    largest: Array = np.abs(value).reshape(-1, value.shape[-1]).max(axis=0)
+    largest: Array = np.abs(value).reshape(-1, channels).max(axis=0)
     return largest
 
 
 def _scale_output(node: Node, factors: Array) -> Node:
     weights = np.asarray(node.params["weights"], np.float64)
+    factors = np.tile(factors, node.shape[-1] // len(factors))
     shape = [1] * weights.ndim
     shape[OUTPUT_AXIS[type(node.op)]] = -1
     bias = np.asarray(node.params["bias"], np.float64) * factors
     return replace(node, params=_params(node, weights * factors.reshape(shape), bias))
 
 
-def _scale_input(node: Node, factors: Array) -> Node:
-    """Depthwise output c reads input c // multiplier; a dense layer reads channel by channel."""
+def _scale_input(node: Node, factors: Array, channels: int) -> Node:
+    """Depthwise output c reads input c // multiplier; the others sum over the last axis."""
     weights = np.asarray(node.params["weights"], np.float64)
-    size = weights.shape[2 if isinstance(node.op, DepthwiseConv2D) else -1]
+    size = channels if isinstance(node.op, DepthwiseConv2D) else weights.shape[-1]
+    factors = np.tile(factors, size // len(factors))
     if isinstance(node.op, DepthwiseConv2D):
-        factors = np.repeat(factors, size // len(factors))
-    else:
-        factors = np.tile(factors, size // len(factors))
+        factors = np.repeat(factors, weights.shape[2] // channels)
     return replace(node, params=_params(node, weights * factors, node.params["bias"]))
 
 

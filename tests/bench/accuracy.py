@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from mcu_export.loaders import load
 
 from mcu_export.calibrate import calibrate
 from mcu_export.choose import choose_network
 from mcu_export.evaluate import evaluate
 from mcu_export.graph import Graph
+from mcu_export.loaders import load
 from mcu_export.ops.base import Array
 from mcu_export.passes import run_passes
 

@@ -1,0 +1,79 @@
+"""Learned rounding: compensated weights and corrected biases."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mcu_export.calibrate import calibrate
+from mcu_export.quantize import choose_formats, quantize
+from mcu_export.rounding import corrected_bias, learn_rounding, round_compensated
+from mcu_export.search import Choice, Measured, Meter
+from tests.helpers import after_passes, draw, rng, toy
+
+
+def test_compensated_rounding_beats_the_nearest_integers() -> None:
+    r = rng(5)
+    inputs = r.standard_normal((500, 40)) @ r.standard_normal((40, 40))
+    products = inputs.T @ inputs / len(inputs)
+    weights = r.uniform(-100, 100, (16, 40))
+    rounded = round_compensated(weights, products, -128, 127)
+    nearest = np.floor(weights + 0.5)
+    assert np.array_equal(rounded, np.floor(rounded))
+    assert -128 <= rounded.min() <= rounded.max() <= 127
+
+    def error(integers: np.ndarray) -> float:
+        return float(np.square((weights - integers) @ inputs.T).mean())
+
+    assert error(rounded) < 0.5 * error(nearest)
+
+
+def test_compensated_rounding_of_independent_inputs_is_the_nearest() -> None:
+    weights = rng(6).uniform(-300, 300, (3, 70))
+    rounded = round_compensated(weights, np.eye(70), -128, 127)
+    assert np.array_equal(rounded, np.clip(np.floor(weights + 0.5), -128, 127))
+
+
+def _begin() -> tuple[Meter, Measured]:
+    graph = after_passes(toy())
+    samples = draw(graph, 60)
+    choice = Choice(*choose_formats(graph, calibrate(graph, samples), "q7", "mse"))
+    meter = Meter(graph, samples)
+    return meter, meter.measure(choice)
+
+
+def _mean_error(meter: Meter, measured: Measured, name: str) -> np.ndarray:
+    run = measured.layers[name]
+    error = meter.real[name] - run.layer.format.dequantize(run.output)
+    return np.abs(error.reshape(-1, error.shape[-1]).mean(axis=0))
+
+
+def test_bias_correction_reduces_the_mean_error() -> None:
+    meter, now = _begin()
+    for node in meter.graph.nodes:
+        if "weights" not in node.params:
+            continue
+        # A bias with an error of its own, and enough frac bits that its rounding does not matter.
+        fine = {
+            role: type(f)(16, f.frac_bits + 6) for role, f in now.choice.params[node.name].items()
+        }
+        params = {**now.choice.params, node.name: fine}
+        off = {"weights": node.params["weights"], "bias": node.params["bias"] + 0.2}
+        spoiled = Choice(now.choice.activations, params).with_values(node.name, off)
+        before = meter.measure(spoiled)
+        fixed = corrected_bias(meter, before, node)
+        after = meter.measure(spoiled.with_values(node.name, fixed))
+        error_before = _mean_error(meter, before, node.name).mean()
+        assert _mean_error(meter, after, node.name).mean() < 0.4 * error_before, node.name
+
+
+def test_learned_constants_reach_the_integers_and_help() -> None:
+    meter, now = _begin()
+    learned = learn_rounding(meter, now, 1000)
+    assert learned.error < now.error
+    choice = learned.choice
+    assert choice.values
+    quant = quantize(meter.graph, "q7", choice.activations, choice.params, choice.values)
+    for layer in quant.nodes:
+        run = learned.layers[layer.name].layer
+        assert all(np.array_equal(layer.params[r], run.params[r]) for r in layer.params)
+        assert layer.node is meter.graph.node(layer.name)

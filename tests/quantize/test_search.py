@@ -1,0 +1,120 @@
+"""The search over formats: the simulator it measures with, and what it promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mcu_export.calibrate import calibrate
+from mcu_export.choose import EFFORTS, choose_network, default_calibration, search
+from mcu_export.errors import UsageError
+from mcu_export.graph import Graph
+from mcu_export.loaders.base import GraphBuilder
+from mcu_export.ops import RELU, Dense
+from mcu_export.quantgraph import QuantGraph
+from mcu_export.quantize import choose_formats
+from mcu_export.reference import quantize_inputs, run_reference
+from mcu_export.schemes.power_of_two import ACCUMULATOR_MAX
+from mcu_export.search import Choice, Meter, descend
+from mcu_export.simulate import quantize_float32, simulate_layer
+from tests.helpers import after_passes, draw, quantized, rng, toy, weights
+
+
+def start_of(graph: Graph, samples: dict[str, np.ndarray], calibration: str = "mse") -> Choice:
+    return Choice(*choose_formats(graph, calibrate(graph, samples), "q7", calibration))
+
+
+def simulated(quant: QuantGraph, samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    values = {n: quantize_float32(x, quant.input_formats[n]) for n, x in samples.items()}
+    for node in quant.nodes:
+        formats = [quant.formats()[name] for name in node.node.inputs]
+        values[node.name] = simulate_layer(node, [values[n] for n in node.node.inputs], formats)
+    return values
+
+
+def test_the_simulator_gives_the_integers_of_the_reference() -> None:
+    graph = after_passes(toy())
+    quant, samples = quantized(graph), draw(graph, 30, seed=9)
+    exact = run_reference(quant, quantize_inputs(quant, samples))
+    values = simulated(quant, samples)
+    for name, expected in exact.items():
+        if name != "softmax":
+            assert np.array_equal(values[name], expected), name
+
+
+def test_descent_never_ends_worse_and_measures_incrementally() -> None:
+    graph = after_passes(toy())
+    samples = draw(graph, 40)
+    meter = Meter(graph, samples)
+    for calibration in ("mse", "minmax"):
+        start = meter.measure(start_of(graph, samples, calibration))
+        ended = descend(meter, start.choice, 3, ("weights", "bias"))
+        assert ended.error <= start.error
+        afresh = Meter(graph, samples).measure(ended.choice)
+        assert afresh.error == ended.error
+        assert afresh.ran == len(graph.nodes)
+
+
+def test_descent_repairs_a_bad_format() -> None:
+    graph = after_passes(toy())
+    samples = draw(graph, 40)
+    good = start_of(graph, samples)
+    (name,) = (tensor.name for tensor in graph.inputs)
+    fmt = good.activations[name]
+    spoiled = type(fmt)(8, fmt.frac_bits - 4)
+    meter = Meter(graph, samples)
+    start = meter.measure(Choice({**good.activations, name: spoiled}, good.params))
+    ended = descend(meter, start.choice, 2)
+    assert ended.choice.activations[name].frac_bits >= fmt.frac_bits - 1
+    assert ended.error < 0.5 * start.error
+
+
+@pytest.mark.parametrize("scheme", ["q7", "q15"])
+@pytest.mark.parametrize("effort", ["fast", "good"])
+def test_a_search_is_never_worse_than_least_squares(scheme: str, effort: str) -> None:
+    graph = after_passes(toy())
+    samples = draw(graph, 40)
+    ranges = calibrate(graph, samples)
+    start = Choice(*choose_formats(graph, ranges, scheme, "mse"))
+    found = search(graph, ranges, samples, scheme, EFFORTS[effort])
+    assert found.measured.error <= Meter(graph, samples).measure(start).error
+    quant = choose_network(graph, ranges, samples, scheme, "output", effort)
+    for node in quant.nodes:
+        assert getattr(node.arithmetic, "bound", 0) <= ACCUMULATOR_MAX
+
+
+def test_the_same_samples_give_the_same_network() -> None:
+    graph = after_passes(toy())
+    samples = draw(graph, 30)
+    ranges = calibrate(graph, samples)
+    first, second = (choose_network(graph, ranges, samples, "q7", "output") for _ in range(2))
+    assert first.formats() == second.formats()
+    for a, b in zip(first.nodes, second.nodes, strict=True):
+        assert all(np.array_equal(a.params[role], b.params[role]) for role in a.params)
+
+
+def test_zero_tensors_have_formats() -> None:
+    """A dead layer, zero weights and zero samples: everything is defined and finite."""
+    r = rng()
+    b = GraphBuilder("dead")
+    x = b.input("in", (6,))
+    dead = {"weights": np.zeros((4, 6)), "bias": np.zeros(4)}
+    y = b.add("dead", Dense(RELU), [x], dead)
+    y = b.add("out", Dense(), [y], weights(r, (3, 4), 3))
+    graph = b.finish([y], {})
+    for samples in (draw(graph, 8), {"in": np.zeros((4, 6), np.float32)}):
+        ranges = calibrate(graph, samples)
+        for calibration in ("output", "percentile", "kl", "mse", "minmax"):
+            effort = "best" if calibration == "output" else "fast"
+            quant = choose_network(graph, ranges, samples, "q7", calibration, effort)
+            result = run_reference(quant, quantize_inputs(quant, samples))["out"]
+            bias = quant.nodes[-1].node.params["bias"]
+            assert np.allclose(quant.formats()["out"].dequantize(result), bias, atol=0.02)
+
+
+def test_affine_schemes_have_no_search() -> None:
+    graph = after_passes(toy())
+    samples = draw(graph)
+    assert default_calibration("int8") == "mse"
+    with pytest.raises(UsageError, match="no frac bits"):
+        choose_network(graph, calibrate(graph, samples), samples, "int8", "output")
