@@ -52,7 +52,18 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_layer_names_that_hurt_stay_names(hostile: Path, tmp_path: Path, tool: Tool) -> None:
     samples = f"{KWS}/calibration.npz:features[:4]"
-    done = tool("export", str(hostile), "-o", "out", "--samples", samples, "--emit", "cpp")
+    done = tool(
+        "export",
+        str(hostile),
+        "-o",
+        "out",
+        "--samples",
+        samples,
+        "--calibration",
+        "mse",
+        "--emit",
+        "cpp",
+    )
     assert done.returncode == 0, done.stderr
     names = [
         layer["name"] for layer in json.loads((tmp_path / "out/net.json").read_text())["layers"]
@@ -69,7 +80,7 @@ def test_layer_names_that_hurt_stay_names(hostile: Path, tmp_path: Path, tool: T
 
 def test_two_exports_at_once_leave_one_of_them_whole(tmp_path: Path, tool: Tool) -> None:
     """Different schemes into one folder: at the end the files are of one and the same export."""
-    samples = ("--samples", f"{KWS}/calibration.npz:features[:4]")
+    samples = ("--samples", f"{KWS}/calibration.npz:features[:4]", "--calibration", "mse")
 
     def export(scheme: str) -> int:
         model = str(KWS / "kws.keras")

@@ -27,7 +27,7 @@ edge: { sourcename: "pool" targetname: "memcpy" label: "m.c:10:2" }
 
 def export(folder: Path, **budgets: object) -> None:
     sources = Sources(KWS / "kws.keras", FEATURES)
-    export_files(sources, folder, {"name": "kws", **budgets})
+    export_files(sources, folder, {"name": "kws", "calibration": "mse", **budgets})
 
 
 @pytest.mark.parametrize(
