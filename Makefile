@@ -10,7 +10,8 @@ BIN = $(VENV)/bin
 DEMO_TOOLS = arm-none-eabi-gcc:gcc-arm-none-eabi,libnewlib-arm-none-eabi \
              qemu-system-arm:qemu-system-arm
 TEST_TOOLS = $(DEMO_TOOLS) gcc:gcc,libc6-dev g++:g++ clang:clang clang-format:clang-format \
-             chromium:chromium,fonts-dejavu-core cmake:cmake ninja:ninja-build meson:meson cppcheck:cppcheck
+             chromium:chromium,fonts-dejavu-core cmake:cmake ninja:ninja-build meson:meson \
+             cppcheck:cppcheck
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench clean demo-tools test-tools

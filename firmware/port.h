@@ -56,6 +56,11 @@ bool port_file_write(port_file file, const void *data, size_t bytes);
 bool port_file_seek(port_file file, size_t offset); /* from the start */
 bool port_file_close(port_file file);
 
+/* A serial line, for the program `serial` only; reading waits. Not on the host. */
+void port_serial_init(void);
+uint8_t port_serial_read(void);
+void port_serial_write(uint8_t byte);
+
 #ifdef __cplusplus
 }
 #endif

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mcu_export.budgets import check_compiled
 from mcu_export.errors import ModelFileError, OutOfDateError, UsageError
 from mcu_export.loaders import model_files
 from mcu_export.pipeline import Export, Options, Progress, make_export, silent
@@ -102,6 +103,9 @@ def export_files(
                 fix=f"run the export without --check, with mcu-export {__version__}",
             )
         return made, Written((), tuple(made.files))
+    check_compiled(
+        made.files, made.program.name, bool(made.program.includes), Options(**given).budgets
+    )
     written = write_files(folder, made.files, last=manifest_name)
     if depfile:
         path, target = depfile

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +143,25 @@ def compiled_size(export: Path, name: str, target: Target) -> Size:
     Raises:
         ToolchainError: it does not compile.
     """
+    with compiled(export, name, target) as (made, tool):
+        text, data, bss = tool("size", str(made)).splitlines()[1].split()[:3]
+        return Size(int(text) + int(data), int(data) + int(bss))
+
+
+@contextmanager
+def compiled(
+    export: Path, name: str, target: Target, extra: Sequence[str] = ()
+) -> Iterator[tuple[Path, Callable[..., str]]]:
+    """The model's object file while the context lasts, and a function that calls binutils on it.
+
+    Args:
+        export, name: as in :func:`run_stream`.
+        target: whose compiler and flags.
+        extra: further flags.
+
+    Raises:
+        ToolchainError: it does not compile.
+    """
     check_target(target)
     with _work_folder() as work:
         flags = _make(export, name, target, work, ["-s", "flags"]).split()
@@ -150,9 +169,9 @@ def compiled_size(export: Path, name: str, target: Target) -> Size:
         compiler = (target.compiler or "cc") if target.on == "host" else "arm-none-eabi-gcc"
         include = [f"-isystem{path}" for path in _library().get("CMSIS_NN_INC", [])]
         source, made = export / f"{name}.c", work / "model.o"
-        _run([compiler, "-std=c99", *flags, *include, "-c", str(source), "-o", str(made)])
-        text, data, bss = _run([f"{cross}size", str(made)]).splitlines()[1].split()[:3]
-        return Size(int(text) + int(data), int(data) + int(bss))
+        options = ["-std=c99", *flags, *include, *extra]
+        _run([compiler, *options, "-c", str(source), "-o", str(made)])
+        yield made, lambda tool, *arguments: _run([f"{cross}{tool}", *arguments])
 
 
 def pack_inputs(inputs: Mapping[str, Array], dtypes: Mapping[str, str]) -> bytes:

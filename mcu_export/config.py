@@ -11,6 +11,7 @@ import difflib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -60,11 +61,15 @@ class ModelConfig:
         return str(self.folder / f"{self.name}.c")
 
     @property
-    def outputs(self) -> tuple[str, ...]:
-        """All files that the export writes."""
+    def files(self) -> tuple[str, ...]:
+        """Names of all files that the export writes."""
         names = [f"{self.name}{suffix}" for suffix in OUTPUT_SUFFIXES]
-        names += emitted(self.options.get("emit", ()), self.name)
-        return tuple(str(self.folder / name) for name in names)
+        return (*names, *emitted(self.options.get("emit", ()), self.name))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All files that the export writes, with their folder."""
+        return tuple(str(self.folder / name) for name in self.files)
 
 
 @dataclass(frozen=True)
@@ -101,10 +106,6 @@ def read_config(path: Path) -> Config:
         ConfigError: it cannot be read, or says something that makes no sense; names the file,
             the line and the key.
     """
-    return _Reader(path, _read_text(path)).config()
-
-
-def _read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -112,6 +113,19 @@ def _read_text(path: Path) -> str:
         raise ConfigError(
             f"cannot read it: {error.strerror or error}", where=str(path), fix=fix
         ) from error
+    return parse_config(path, data)
+
+
+def parse_config(path: Path, data: bytes) -> Config:
+    """The configuration in ``data``, as if it stood in the file ``path``.
+
+    Raises:
+        ConfigError: as :func:`read_config`.
+    """
+    return _Reader(path, _text(path, data)).config()
+
+
+def _text(path: Path, data: bytes) -> str:
     if len(data) > MAX_BYTES:
         raise ConfigError(
             f"it has {len(data)} bytes, {MAX_BYTES} are enough for any", where=str(path)
@@ -232,17 +246,19 @@ class _Reader:
         """Two models in one folder are fine as long as their files differ on every disk."""
         seen: dict[str, str] = {}
         for model in models:
-            for file in model.outputs:
-                key = str(Path(file).resolve()).lower()
+            folder = model.folder.resolve()
+            for file in model.files:
+                key = str(folder / file).lower()
                 if key in seen:
                     raise self.error(
-                        f"it would write {Path(file).name}, as {seen[key]!r} does",
+                        f"it would write {file}, as {seen[key]!r} does",
                         ("models", model.name),
                         "use another name or another output",
                     )
                 seen[key] = model.name
 
 
+@lru_cache(maxsize=1)
 def _option_types() -> dict[str, Any]:
     """The options of an export by their spelling on the command line, with their types."""
     hints = get_type_hints(Options)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from mcu_export.backends import BACKENDS
+from mcu_export.budgets import Budgets, check_model
+from mcu_export.build import boards
 from mcu_export.calibrate import calibrate
 from mcu_export.choose import EFFORTS, OUTPUT, choose_network, default_calibration
 from mcu_export.emit import emitted
-from mcu_export.errors import BudgetError, SamplesError, UsageError
+from mcu_export.errors import SamplesError, UsageError
 from mcu_export.graph import Graph, check, dump
 from mcu_export.loaders import load_network, model_files
 from mcu_export.lower import lower
@@ -55,8 +57,18 @@ class Options:
     test_count: int = 4
     max_flash: int | None = None
     max_ram: int | None = None
+    max_stack: int | None = None
+    max_instructions: int | None = None
+    board: str = ""
     templates: str = ""
     emit: tuple[str, ...] = ()
+
+    @property
+    def budgets(self) -> Budgets:
+        """The gates that the user set."""
+        return Budgets(
+            self.max_flash, self.max_ram, self.max_stack, self.max_instructions, self.board
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +125,7 @@ def make_export(
     rendered = render(program, layout, golden, title(model), options.templates, options.emit)
     content = manifest(quant, program, layout, _manifest_options(options), _model_facts(model))
     content["loaded"] = loaded_layers(source.loaded)
-    _check_budgets(content["memory"], options)
+    check_model(content, options.budgets)
     files = {name: text.encode() for name, text in rendered.files.items()}
     files[f"{options.name}_reference.npz"] = write_network(quant, golden.inputs)
     files[f"{options.name}.json"] = manifest_text(content).encode()
@@ -183,6 +195,9 @@ def check_options(options: Options, model: Path) -> Options:
         if value not in known:
             raise UsageError(f"{value!r} is unknown", where=option, fix="use " + ", ".join(known))
     emitted(options.emit, "")
+    if options.board and options.board not in boards():
+        fix = "use " + ", ".join(boards())
+        raise UsageError(f"there is no board {options.board!r}", where="--board", fix=fix)
     name = options.name or model_name_from(model.name.split(".")[0])
     return Options(**{**vars(options), "name": check_model_name(name)})
 
@@ -215,16 +230,3 @@ def _manifest_options(options: Options) -> dict[str, Any]:
         "bn_epsilon": options.bn_epsilon,
         "test_count": options.test_count,
     }
-
-
-def _check_budgets(memory: Mapping[str, int], options: Options) -> None:
-    for option, limit, need, what in (
-        ("--max-flash", options.max_flash, memory["weights"], "of flash for its constants"),
-        ("--max-ram", options.max_ram, memory["ram"], "of RAM"),
-    ):
-        if limit is not None and need > limit:
-            raise BudgetError(
-                f"the network needs {need} bytes {what}, {limit} are allowed",
-                where=option,
-                fix="allow more, use a smaller network, or 8 bits (--scheme q7)",
-            )

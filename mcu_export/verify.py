@@ -47,8 +47,8 @@ class Verdict:
     mismatches: int
     first_difference: Difference | None
     instructions: int | None
-    flash_bytes: int
-    ram_bytes: int
+    flash_bytes: int | None
+    ram_bytes: int | None
     stack_bytes: int | None
     layer_instructions: tuple[int, ...] = ()
 

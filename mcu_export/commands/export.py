@@ -66,8 +66,13 @@ from mcu_export.errors import UsageError
 @click.option("--labels", "labels_file", type=FOLDER, help="Text file, one label per line.")
 @click.option("--test-samples", default="", help="Samples of the self-test; default: --samples.")
 @click.option("--test-count", default=4, show_default=True, help="Samples in the self-test.")
-@click.option("--max-flash", type=int, metavar="BYTES", help="Fail if the constants need more.")
+@click.option(
+    "--max-flash", type=int, metavar="BYTES", help="Fail if constants and code need more."
+)
 @click.option("--max-ram", type=int, metavar="BYTES", help="Fail if the arena needs more.")
+@click.option("--max-stack", type=int, metavar="BYTES", help="Fail if the stack gets deeper.")
+@click.option("--max-instructions", type=int, metavar="N", help="Fail if an inference takes more.")
+@click.option("--board", default="", help="Where that is measured; default: mps2-an386.")
 @click.option("--templates", default="", metavar="DIR", help="Your templates, in place of ours.")
 @click.option(
     "--emit",

@@ -27,7 +27,8 @@ EXPORT_AGAIN = "export again with this version of mcu-export; if it stays, repor
 
 @click.command("verify")
 @click.argument("folder", type=FOLDER)
-@click.option("--on", type=click.Choice(["host", "qemu"]), help="Default: host.")
+@click.option("--on", metavar="host|qemu|serial:DEVICE", help="Default: host.")
+@click.option("--baud", default=115200, show_default=True, help="Of the serial line.")
 @click.option("--layers", is_flag=True, help="A table of all layers; on host and in QEMU.")
 @click.option("--board", default="", help=f"Board in QEMU; default: {DEFAULT_BOARD}.")
 @click.option("--core", default="", help="Core, where a board can run code for several.")
@@ -43,6 +44,7 @@ EXPORT_AGAIN = "export again with this version of mcu-export; if it stays, repor
 def command(
     folder: Path,
     on: str | None,
+    baud: int,
     layers: bool,
     board: str,
     core: str,
@@ -62,8 +64,15 @@ def command(
     from mcu_export.build import Target  # noqa: PLC0415
     from mcu_export.errors import UsageError  # noqa: PLC0415
     from mcu_export.exported import open_export  # noqa: PLC0415
-    from mcu_export.verify import choose_inputs  # noqa: PLC0415
+    from mcu_export.serial_line import verify_serial  # noqa: PLC0415
+    from mcu_export.verify import choose_inputs, verify  # noqa: PLC0415
 
+    device = on.removeprefix("serial:") if on and on.startswith("serial:") else ""
+    if on not in (None, "host", "qemu") and not device:
+        fix = "use host, qemu or serial:/dev/tty..."
+        raise UsageError(f"{on!r} is no place to run it", where="--on", fix=fix)
+    if device and (layers or board):
+        raise UsageError("a board on a serial line takes no --layers or --board", where="--on")
     if board and on != "qemu" and (on == "host" or not layers):
         raise UsageError("a board is emulated", where="--board", fix="add --on qemu")
     exported = open_export(folder, name)
@@ -73,17 +82,27 @@ def command(
     if layers:
         chosen = [t for t in (host, emulated) if on in (None, t.on)]
         _verify_layers(exported, inputs, chosen, as_json)
-    else:
-        _verify(exported, inputs, emulated if on == "qemu" else host, as_json)
-
-
-def _verify(exported: Exported, inputs: dict[str, Any], target: Target, as_json: bool) -> None:
-    from mcu_export.errors import VerificationError  # noqa: PLC0415
-    from mcu_export.verify import verify  # noqa: PLC0415
-
+        return
+    target = emulated if on == "qemu" else host
     with progress_bar(as_json) as progress:
         total = len(next(iter(inputs.values())))
-        verdict = verify(exported, inputs, target, lambda n: progress("compare", n, total))
+
+        def show(done: int) -> None:
+            progress("compare", done, total)
+
+        if device:
+            verdict = verify_serial(exported, inputs, device, baud, show)
+        else:
+            verdict = verify(exported, inputs, target, show)
+    _tell(verdict, as_json)
+    if not device:
+        _remember(exported, target, verdict)
+
+
+def _tell(verdict: Verdict, as_json: bool) -> None:
+    """Print the verdict; end with its code where something differs."""
+    from mcu_export.errors import VerificationError  # noqa: PLC0415
+
     if as_json:
         print_json(asdict(verdict))
     else:
@@ -94,25 +113,18 @@ def _verify(exported: Exported, inputs: dict[str, Any], target: Target, as_json:
             where=verdict.first_difference.text(),
             fix=EXPORT_AGAIN,
         )
-    _remember(exported, target, verdict)
 
 
 def _remember(exported: Exported, target: Target, verdict: Verdict) -> None:
     """Keep what a board measured beside the export, for `compare` and `report`."""
     from mcu_export.measured import Measured, write_measured  # noqa: PLC0415
 
-    if verdict.instructions is None or verdict.stack_bytes is None:
+    instructions, stack = verdict.instructions, verdict.stack_bytes
+    flash, ram = verdict.flash_bytes, verdict.ram_bytes
+    if instructions is None or stack is None or flash is None or ram is None:
         return
-    measured = Measured(
-        target.board,
-        target.core,
-        target.optimize,
-        verdict.instructions,
-        verdict.stack_bytes,
-        verdict.flash_bytes,
-        verdict.ram_bytes,
-        verdict.layer_instructions,
-    )
+    where = (target.board, target.core, target.optimize)
+    measured = Measured(*where, instructions, stack, flash, ram, verdict.layer_instructions)
     if not write_measured(exported, measured):
         click.echo(f"note: the figures are not kept, {exported.folder} is read-only", err=True)
 
@@ -161,6 +173,8 @@ def _print(verdict: object) -> None:
             f"{facts['instructions']:,} instructions per inference, "
             f"stack {facts['stack_bytes']:,} bytes"
         )
+    if facts["flash_bytes"] is None:
+        return
     click.echo(
         f"flash {facts['flash_bytes']:,} bytes (code and constants), "
         f"RAM {facts['ram_bytes']:,} bytes"

@@ -175,7 +175,9 @@ def _weights(node: QuantNode, fmt: Format) -> tuple[Distribution, float | None]:
 
 def _distribution(seen: Observed, limits: tuple[float, float], saturated: float) -> Distribution:
     low, high = min(seen.low, limits[0]), max(seen.high, limits[1])
-    counts, _ = np.histogram(seen.centers(), BINS, (low, high), weights=seen.counts)
+    # The middle of an outermost bin may lie beyond the values in it.
+    centers = np.clip(seen.centers(), low, high)
+    counts, _ = np.histogram(centers, BINS, (low, high), weights=seen.counts)
     total = int(seen.counts.sum())
     shares = counts / max(total, 1)
     return Distribution(

@@ -23,7 +23,7 @@ Tool = Callable[..., subprocess.CompletedProcess[str]]
 def export_kws(folder: Path, **options: object) -> Path:
     """The demo network, exported to ``folder`` on a few samples."""
     sources = Sources(KWS / "kws.keras", FEATURES, "", KWS / "labels.txt")
-    export_files(sources, folder, {"name": "kws", **options})
+    export_files(sources, folder, {"name": "kws", "calibration": "mse", **options})
     return folder
 
 

@@ -56,7 +56,7 @@ def test_the_cmake_package_exports_when_needed(repository: Path, mcu_export_comm
         "cmake_minimum_required(VERSION 3.20)\nproject(firmware C)\n"
         "find_package(mcu-export REQUIRED)\n"
         'mcu_export_add_model(kws MODEL kws.keras SAMPLES "calibration.npz:features[:4]"\n'
-        "  OPTIONS --scheme q15)\n"
+        "  OPTIONS --scheme q15 --calibration mse)\n"
         "add_executable(app main.c)\ntarget_link_libraries(app PRIVATE kws)\n"
     )
     package = f"-Dmcu-export_DIR={ROOT / 'firmware/cmake'}"
@@ -162,6 +162,7 @@ def test_the_cpp_header_runs(tmp_path: Path, compiler: str, scheme: str) -> None
 def test_emitted_files_are_part_of_the_export(tmp_path: Path, tool: Tool) -> None:
     arguments = ("export", str(KWS / "kws.keras"), "-o", "x", "--emit", "cmake", "--emit", "zephyr")
     arguments += ("--samples", f"{KWS}/calibration.npz:features[:4]", "--depfile", "x/d")
+    arguments += ("--calibration", "mse")
     assert tool(*arguments).returncode == 0
     (tmp_path / "x/zephyr/Kconfig").unlink()
     checked = tool(*arguments, "--check")

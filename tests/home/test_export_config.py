@@ -17,6 +17,7 @@ from tests.home.conftest import Tool
 CONFIG = """\
 [defaults]
 samples = "calibration.npz:features[:4]"
+calibration = "mse"
 
 [models.first]
 model = "kws.keras"
@@ -47,7 +48,7 @@ def test_all_models_are_exported(configured: Path, tool: Tool) -> None:
     assert again.returncode == 0
     stale = tool("export", "--config", "mcu-export.toml", "first", "--check", "--json")
     assert stale.returncode == 9
-    assert json.loads(stale.stdout)["where"].startswith("mcu-export.toml:4, models.first")
+    assert json.loads(stale.stdout)["where"].startswith("mcu-export.toml:5, models.first")
 
 
 def test_one_that_fails_does_not_stop_the_others(configured: Path) -> None:
@@ -56,7 +57,7 @@ def test_one_that_fails_does_not_stop_the_others(configured: Path) -> None:
     seen = []
     outcomes = export_all(read_config(path).models, progress=seen.append)
     assert isinstance(outcomes[0].error, BudgetError)
-    assert outcomes[0].error.where == f"{path}:4, models.first: --max-ram"
+    assert outcomes[0].error.where.startswith(f"{path}:5, models.first: --max-ram; the largest: ")
     assert outcomes[1].error is None
     assert len(outcomes[1].changed) == 6
     assert {outcome.name for outcome in seen} == {"first", "second"}

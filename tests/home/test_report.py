@@ -138,7 +138,8 @@ def test_the_page_can_be_heard_and_used_by_keyboard(report: Report) -> None:
 
 def test_the_page_shows_the_figures(report: Report) -> None:
     text = " ".join("".join(check(page(report)).text).split())
-    for shown in ("16,000 bytes", "conv_bn", "board -O3", "depthwise1", "no plan can need less"):
+    ram = f"{report.exported.manifest['memory']['ram']:,} bytes"
+    for shown in (ram, "conv_bn", "board -O3", "depthwise1", "no plan can need less"):
         assert shown in text
     for layer in report.exported.layers:
         assert layer in text

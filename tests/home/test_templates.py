@@ -35,6 +35,7 @@ def test_templates_are_dependencies(tmp_path: Path, tool: Tool) -> None:
     own = override(tmp_path / "own", "model.h.j2", "Made by", "Made for us by")
     arguments = ("export", str(KWS / "kws.keras"), "-o", "x", "--depfile", "x.d")
     samples = ("--samples", f"{KWS}/calibration.npz:features[:4]", "--templates", own)
+    samples += ("--calibration", "mse")
     done = tool(*arguments, *samples)
     assert done.returncode == 0, done.stderr
     assert "own/model.h.j2" in (tmp_path / "x.d").read_text()
