@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import pytest
 from keras import layers
 from keras_oracle import (
     as_list,
