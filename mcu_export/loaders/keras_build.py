@@ -12,7 +12,9 @@ from typing import Any
 from mcu_export.errors import McuExportError, ModelFileError, UnsupportedLayerError
 from mcu_export.graph import Graph
 from mcu_export.loaders.base import GraphBuilder
+from mcu_export.loaders.keras_activations import ACTIVATIONS
 from mcu_export.loaders.keras_config import LayerSpec, ModelSpec, Ref, Use
+from mcu_export.loaders.keras_convolutions import CONVOLUTIONS
 from mcu_export.loaders.keras_layer import MAX_VALUE_ELEMENTS, Handler, Layer
 from mcu_export.loaders.keras_layers import LAYERS
 from mcu_export.loaders.keras_ops import OPERATIONS
@@ -22,18 +24,16 @@ from mcu_export.loaders.keras_windows import WINDOWS
 from mcu_export.ops import Shape, elements
 
 PASSED_STEPS = (
-    "Activation",
+    *(name for name in ACTIVATIONS if name != "PReLU"),
     "BatchNormalization",
     "Dense",
     "Dropout",
-    "ReLU",
-    "Softmax",
-    *(name for name in (*LAYERS, *WINDOWS) if name.endswith("1D")),
+    *(name for name in (*CONVOLUTIONS, *WINDOWS) if "1D" in name),
 )
 """Layers that do under TimeDistributed what they do without: an axis before theirs is no matter."""
 
 
-def time_distributed(layer: Layer, inputs: list[str]) -> str:
+def time_distributed(layer: Layer, inputs: list[str]) -> str | list[str]:
     """TimeDistributed: the layer inside, applied to each step."""
     inner = layer.spec.wrapped
     handler = PER_STEP.get(inner.class_name) if inner else None
@@ -50,6 +50,7 @@ def time_distributed(layer: Layer, inputs: list[str]) -> str:
 
 HANDLERS: dict[str, Handler] = {
     **OPERATIONS,
+    **CONVOLUTIONS,
     **LAYERS,
     **WINDOWS,
     **SHAPES,
@@ -97,9 +98,16 @@ def build_graph(
         ModelFileError: configuration and weights do not fit together.
     """
     builder = GraphBuilder(source)
-    walk = _Walk(builder, weights, bn_epsilon)
+    major = _major_version(str(details.get("keras_version", "")))
+    walk = _Walk(builder, weights, bn_epsilon, major)
     outputs = walk.model(model, _inputs(model, builder), ())
     return builder.finish(outputs, details)
+
+
+def _major_version(text: str) -> int:
+    """3 for ``3.15.1``; the first versions of Keras wrote none at all."""
+    first = text.partition(".")[0]
+    return int(first) if first in ("1", "2") else 3 if first else 1
 
 
 def _inputs(model: ModelSpec, builder: GraphBuilder) -> list[str]:
@@ -139,10 +147,17 @@ def _input_shape(layer: LayerSpec, builder: GraphBuilder) -> Shape:
 class _Walk:
     """Calls the handler of each use of each layer, models inside of models included."""
 
-    def __init__(self, builder: GraphBuilder, weights: Weights, bn_epsilon: float | None) -> None:
+    def __init__(
+        self,
+        builder: GraphBuilder,
+        weights: Weights,
+        bn_epsilon: float | None,
+        keras_major: int,
+    ) -> None:
         self.builder = builder
         self.weights = weights
         self.bn_epsilon = bn_epsilon
+        self.keras_major = keras_major
         self.calls = 0
 
     def model(self, model: ModelSpec, inputs: list[str], path: LayerPath) -> list[str]:
@@ -174,11 +189,13 @@ class _Walk:
                 )
             return self.model(layer.model, inputs, path)
         read = partial(self.weights.array, path)
-        one = Layer(layer, use, "/".join(path), self.builder, read, self.bn_epsilon)
+        name = "/".join(path)
+        one = Layer(layer, use, name, self.builder, read, self.bn_epsilon, self.keras_major)
         if not inputs:
             raise one.damaged("the layer has no input")
         try:
-            return [HANDLERS[layer.class_name](one, inputs)]
+            made = HANDLERS[layer.class_name](one, inputs)
+            return [made] if isinstance(made, str) else made
         except McuExportError as error:
             error.where = error.where if "layer " in error.where else one.where
             raise

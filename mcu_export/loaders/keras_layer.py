@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from mcu_export.errors import ModelFileError, UnsupportedLayerError
 from mcu_export.loaders.base import MAX_NODES, GraphBuilder
 from mcu_export.loaders.keras_config import LayerSpec, Use
-from mcu_export.ops import RELU, RELU6, Array, Clamp, Limits, Op, Reshape, Shape, Softmax
+from mcu_export.ops import Array, Op, Reshape, Shape
 
 Pair = tuple[int, int]
 
 MAX_VALUE_ELEMENTS = 4 * 1024 * 1024  # of one tensor, and of any size in a configuration
-
-LIMITS = {
-    "relu": RELU,
-    "relu6": RELU6,
-    "hard_tanh": Limits(-1.0, 1.0),
-}
-"""Activations that only limit their input."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +28,7 @@ class Layer:
         builder: collects the nodes.
         read: the stored array of a weight.
         bn_epsilon: replaces the epsilon of every batch norm.
+        keras_major: the version of Keras that wrote the file: 1, 2 or 3.
     """
 
     spec: LayerSpec
@@ -43,6 +37,7 @@ class Layer:
     builder: GraphBuilder
     read: Callable[[str], Array]
     bn_epsilon: float | None
+    keras_major: int
 
     @property
     def where(self) -> str:
@@ -84,6 +79,14 @@ class Layer:
             return float(value)
         raise self.damaged(f"{key} is no number: {str(value)[:60]}")
 
+    def argument(self, *keys: str) -> Any:
+        """An argument that the configuration or a keyword of the call holds; else None."""
+        for key in keys:
+            for place in (self.spec.config, self.use.options):
+                if place.get(key) is not None:
+                    return place[key]
+        return None
+
     def sizes(self, key: str, count: int, default: int | None = None) -> tuple[int, ...]:
         """``count`` positive integers; a single one in the file stands for all."""
         value = self.setting(key, default)
@@ -106,6 +109,11 @@ class Layer:
                 "data_format='channels_first' is not supported",
                 "build the network with data_format='channels_last' and copy the weights",
             )
+
+    def require_plausible(self, shape: Shape) -> None:
+        """Raise for a tensor that is too large, before anything of its size is made."""
+        if math.prod(shape) > MAX_VALUE_ELEMENTS:
+            raise self.damaged(f"a tensor of the shape {shape} is not plausible")
 
     # --- values and weights -----------------------------------------------------------------
 
@@ -131,65 +139,19 @@ class Layer:
         except (ModelFileError, UnsupportedLayerError) as error:
             error.where = self.where
             raise
-        if math.prod(self.shape(made)) > MAX_VALUE_ELEMENTS:
-            raise self.damaged(f"a tensor of the shape {self.shape(made)} is not plausible")
+        self.require_plausible(self.shape(made))
         return made
 
     def reshape(self, value: str, shape: Shape, part: str = "") -> str:
         """The same elements under another shape; nothing where it is the same."""
         return value if shape == self.shape(value) else self.emit(Reshape(shape), value, part=part)
 
-    def activate(self, value: str, part: bool = True) -> str:
-        """Apply the ``activation`` of the configuration: a name, or a layer that is one."""
-        wanted = self.spec.config.get("activation")
-        if isinstance(wanted, dict):
-            settings = wanted.get("config")
-            if wanted.get("class_name") in ("ReLU", "Softmax") and isinstance(settings, dict):
-                spec = replace(self.spec, config=settings)
-                inner = replace(self, spec=spec)
-                act = relu if wanted["class_name"] == "ReLU" else softmax
-                return act(inner, [value], str(wanted["class_name"]).lower() if part else "")
-            wanted = settings if isinstance(settings, str) else wanted.get("class_name")
-        name = "linear" if wanted is None else str(wanted)
-        if name == "linear":
-            return value
-        if name == "softmax":
-            return self.emit(Softmax(), value, part=name if part else "")
-        if name not in LIMITS:
-            raise self.unsupported(
-                f"the activation {name[:60]!r} is not supported",
-                f"use one of: linear, softmax, {', '.join(sorted(LIMITS))}",
-            )
-        return self.emit(Clamp(LIMITS[name]), value, part=name if part else "")
 
-
-Handler: TypeAlias = Callable[[Layer, list[str]], str]
+Handler: TypeAlias = Callable[[Layer, list[str]], str | list[str]]
+"""Adds the nodes of one use of a layer; returns its value, or its values."""
 
 
 def _is_size(value: Any) -> bool:
     return (
         isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_VALUE_ELEMENTS
     )
-
-
-def relu(layer: Layer, inputs: list[str], part: str = "") -> str:
-    """ReLU with or without a largest value."""
-    for key in ("negative_slope", "threshold"):
-        if layer.number(key, 0.0) != 0:
-            raise layer.unsupported(
-                f"ReLU with {key}={layer.number(key, 0.0):g} is not supported",
-                "only max_value is; train with a plain ReLU",
-            )
-    high = layer.number("max_value", 0.0) if layer.setting("max_value") is not None else math.inf
-    if high < 0:
-        raise layer.damaged(f"max_value is {high:g}")
-    return layer.emit(Clamp(Limits(0.0, high)), inputs[0], part=part)
-
-
-def softmax(layer: Layer, inputs: list[str], part: str = "") -> str:
-    """Softmax over the last axis."""
-    axis = layer.setting("axis", -1)
-    axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
-    if axis not in (-1, len(layer.shape(inputs[0]))):
-        raise layer.unsupported(f"softmax over the axis {axis}; only the last one is supported")
-    return layer.emit(Softmax(), inputs[0], part=part)

@@ -1,4 +1,4 @@
-"""Keras layers with weights: convolution, dense, normalization."""
+"""Keras layers that weigh channels: dense, normalization."""
 
 from __future__ import annotations
 
@@ -7,89 +7,20 @@ from typing import Any
 import numpy as np
 
 from mcu_export.errors import ModelFileError
+from mcu_export.loaders.keras_activations import activate
+from mcu_export.loaders.keras_convolutions import bias_of
 from mcu_export.loaders.keras_layer import Handler, Layer
-from mcu_export.loaders.keras_windows import as_image, restore, spatial, window
-from mcu_export.ops import Array, BatchNorm, Conv2D, Dense, DepthwiseConv2D, Shape
+from mcu_export.ops import Array, BatchNorm, Dense, Shape
 
 NORMALIZATION_EPSILON = 1e-7  # keras.backend.epsilon(), which a file cannot change
-
-
-def convolution(layer: Layer, inputs: list[str]) -> str:
-    """Conv1D and Conv2D: kernel (h, w, in, out) becomes (out, h, w, in)."""
-    layer.require_channels_last()
-    if layer.setting("groups", 1) != 1:
-        raise layer.unsupported(
-            f"a convolution in {str(layer.setting('groups'))[:20]} groups is not supported",
-            "use DepthwiseConv2D, or one convolution with groups=1",
-        )
-    image = as_image(layer, inputs[0])
-    channels, filters = layer.shape(image)[2], layer.sizes("filters", 1)[0]
-    kernel = spatial(layer, "kernel_size")
-    weights = layer.weight("kernel", (*kernel, channels, filters))
-    strides, padding, dilation = window(layer, layer.shape(image), kernel)
-    made = layer.emit(
-        Conv2D(strides, padding, dilation),
-        image,
-        weights=np.transpose(weights, (3, 0, 1, 2)),
-        bias=_bias(layer, filters),
-    )
-    return restore(layer, inputs[0], layer.activate(made))
-
-
-def depthwise(layer: Layer, inputs: list[str]) -> str:
-    """DepthwiseConv1D and DepthwiseConv2D of any depth multiplier."""
-    layer.require_channels_last()
-    image = as_image(layer, inputs[0])
-    channels = layer.shape(image)[2] * layer.sizes("depth_multiplier", 1, 1)[0]
-    made = _depthwise(layer, image, _bias(layer, channels))
-    return restore(layer, inputs[0], layer.activate(made))
-
-
-def separable(layer: Layer, inputs: list[str]) -> str:
-    """SeparableConv1D and SeparableConv2D: a depthwise and a 1x1 convolution."""
-    layer.require_channels_last()
-    image = as_image(layer, inputs[0])
-    channels = layer.shape(image)[2] * layer.sizes("depth_multiplier", 1, 1)[0]
-    filters = layer.sizes("filters", 1)[0]
-    middle = _depthwise(layer, image, np.zeros(channels, np.float32), part="depthwise")
-    weights = layer.weight("pointwise_kernel", (1, 1, channels, filters))
-    made = layer.emit(
-        Conv2D(),
-        middle,
-        weights=np.transpose(weights, (3, 0, 1, 2)),
-        bias=_bias(layer, filters),
-    )
-    return restore(layer, inputs[0], layer.activate(made))
-
-
-def _depthwise(layer: Layer, image: str, bias: Array, part: str = "") -> str:
-    """Depthwise kernel (h, w, in, multiplier) becomes (h, w, in * multiplier)."""
-    shape = layer.shape(image)
-    kernel = spatial(layer, "kernel_size")
-    stored = (*kernel, shape[2], layer.sizes("depth_multiplier", 1, 1)[0])
-    weights = layer.weight("depthwise_kernel", stored)
-    strides, padding, dilation = window(layer, shape, kernel)
-    return layer.emit(
-        DepthwiseConv2D(strides, padding, dilation),
-        image,
-        part=part,
-        weights=weights.reshape(*kernel, -1),
-        bias=bias,
-    )
 
 
 def dense(layer: Layer, inputs: list[str]) -> str:
     """Dense over the last axis: kernel (in, out) becomes (out, in)."""
     shape, units = layer.shape(inputs[0]), layer.sizes("units", 1)[0]
     weights = layer.weight("kernel", (shape[-1], units))
-    made = layer.emit(Dense(), inputs[0], weights=weights.T, bias=_bias(layer, units))
-    return layer.activate(made)
-
-
-def _bias(layer: Layer, size: int) -> Array:
-    if layer.flag("use_bias", True):
-        return layer.weight("bias", (size,))
-    return np.zeros(size, np.float32)
+    made = layer.emit(Dense(), inputs[0], weights=weights.T, bias=bias_of(layer, units))
+    return activate(layer, made)
 
 
 def batch_normalization(layer: Layer, inputs: list[str]) -> str:
@@ -197,9 +128,6 @@ def _axes(layer: Layer, rank: int) -> list[int]:
 
 
 LAYERS: dict[str, Handler] = {
-    **dict.fromkeys(("Conv1D", "Conv2D"), convolution),
-    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), depthwise),
-    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), separable),
     "Dense": dense,
     "BatchNormalization": batch_normalization,
     "Normalization": normalization,

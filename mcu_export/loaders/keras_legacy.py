@@ -37,6 +37,7 @@ KEYS = {
     "concat_axis": "axis",
     "dim_ordering": "data_format",
     "filter_length": "kernel_size",
+    "length": "size",
     "nb_filter": "filters",
     "output_dim": "units",
     "p": "rate",

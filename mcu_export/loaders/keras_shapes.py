@@ -1,12 +1,12 @@
-"""Keras layers without weights that are no windows: activations, sums, shapes, dropouts."""
+"""Keras layers that change the shape alone, or nothing at all once the network is trained."""
 
 from __future__ import annotations
 
 import math
 from functools import partial
 
-from mcu_export.loaders.keras_layer import Handler, Layer, relu
-from mcu_export.ops import Add, Shape
+from mcu_export.loaders.keras_layer import Handler, Layer
+from mcu_export.ops import Shape
 
 # They do something only while the network is trained.
 TRAINING_ONLY = (
@@ -36,20 +36,6 @@ def nothing(layer: Layer, inputs: list[str]) -> str:
     return inputs[0]
 
 
-def activation(layer: Layer, inputs: list[str]) -> str:
-    """An Activation layer; the node bears the layer's name."""
-    return layer.activate(inputs[0], part=False)
-
-
-def add(layer: Layer, inputs: list[str]) -> str:
-    """The sum of two or more tensors of the same shape."""
-    total = inputs[0]
-    for number, other in enumerate(inputs[1:], start=1):
-        last = number == len(inputs) - 1
-        total = layer.emit(Add(), total, other, part="" if last else str(number))
-    return total
-
-
 def flatten(layer: Layer, inputs: list[str], steps: int = 0) -> str:
     """Flatten all axes but the first ``steps``."""
     shape = layer.shape(inputs[0])
@@ -75,31 +61,9 @@ def resolved(layer: Layer, wanted: list[int], shape: Shape) -> Shape:
     return tuple(total // known if size == -1 else size for size in wanted)
 
 
-def permute(layer: Layer, inputs: list[str]) -> str:
-    """Permute; ``dims`` counts the axes from 1."""
-    return moved_axes(layer, inputs[0], layer.integers(layer.setting("dims", []), "dims", 1))
-
-
-def moved_axes(layer: Layer, value: str, order: list[int]) -> str:
-    """The value with its axes in another order, counted from 1; only those of size 1 may move."""
-    shape = layer.shape(value)
-    if sorted(order) != list(range(1, len(shape) + 1)):
-        raise layer.damaged(f"cannot permute {shape} by {order}")
-    moved = [axis for axis in order if shape[axis - 1] != 1]
-    if moved != sorted(moved):
-        raise layer.unsupported(
-            f"permuting {shape} by {order} moves values",
-            "only axes of size 1 may move; transpose the samples instead",
-        )
-    return layer.reshape(value, tuple(shape[axis - 1] for axis in order))
-
-
 SHAPES: dict[str, Handler] = {
     **dict.fromkeys((*TRAINING_ONLY, "Identity"), nothing),
-    "Activation": activation,
     "Flatten": flatten,
-    "Permute": permute,
-    "ReLU": relu,
 }
 
 PER_STEP: dict[str, Handler] = {

@@ -55,10 +55,12 @@ SEPARABLE = (Role("depthwise_kernel"), Role("pointwise_kernel"), BIAS)
 
 ROLES: dict[str, tuple[Role, ...]] = {
     **dict.fromkeys(("Dense", "Conv1D", "Conv2D"), (Role("kernel"), BIAS)),
+    **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose"), (Role("kernel"), BIAS)),
     **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), (Role("depthwise_kernel"), BIAS)),
     **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), SEPARABLE),
     "BatchNormalization": BATCH_NORM,
     "Normalization": NORMALIZATION,
+    "PReLU": (Role("alpha"),),
 }
 """Weights by class, in the order in which Keras creates them; other classes have none."""
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from functools import partial
 
 from mcu_export.loaders.keras_layer import Handler, Layer, Pair
+from mcu_export.loaders.keras_moves import Indices, take
 from mcu_export.ops import AveragePool2D, MaxPool2D, Pad, Padding, Reshape, Shape
 from mcu_export.ops.windows import same_padding_2d
 
 
 def is_1d(layer: Layer) -> bool:
     """Whether the layer works on sequences."""
-    return layer.spec.class_name.endswith("1D")
+    return "1D" in layer.spec.class_name
 
 
 def as_image(layer: Layer, value: str) -> str:
@@ -99,13 +100,40 @@ def zero_padding(layer: Layer, inputs: list[str]) -> str:
 
 
 def cropping(layer: Layer, inputs: list[str]) -> str:
-    """Cropping1D and Cropping2D, where nothing is cut off."""
+    """Cropping1D and Cropping2D."""
     layer.require_channels_last()
-    if _borders(layer, layer.setting("cropping", 0)) != Padding():
+    cut = _borders(layer, layer.setting("cropping", 0))
+    height, width, _ = image_shape(layer, inputs[0])
+    rows, columns = range(height)[cut.top : height - cut.bottom], range(width)
+    columns = columns[cut.left : width - cut.right]
+    if not rows or not columns:
+        raise layer.damaged(f"crops {height}x{width} by {cut.text()}; nothing is left")
+    return _selected(layer, inputs[0], tuple(rows), tuple(columns))
+
+
+def upsampling(layer: Layer, inputs: list[str]) -> str:
+    """UpSampling1D and UpSampling2D that repeat rows and columns."""
+    layer.require_channels_last()
+    how = layer.text("interpolation", "nearest")
+    if how != "nearest":
         raise layer.unsupported(
-            "cropping is not supported", "crop the samples before they enter the network"
+            f"interpolation={how[:20]!r} is not supported", "use interpolation='nearest'"
         )
-    return inputs[0]
+    height, width, channels = image_shape(layer, inputs[0])
+    tall, wide = spatial(layer, "size", 2)
+    layer.require_plausible((height * tall, width * wide, channels))
+    rows = tuple(row // tall for row in range(height * tall))
+    columns = tuple(column // wide for column in range(width * wide))
+    return _selected(layer, inputs[0], rows, columns)
+
+
+def _selected(layer: Layer, value: str, rows: Indices, columns: Indices) -> str:
+    """Rows and columns of an image, steps of a sequence; counted from the last axis."""
+    rank = len(layer.shape(value))
+    chosen = {rank - 2: columns}
+    if rank > 2:
+        chosen[rank - 3] = rows
+    return take(layer, value, chosen)
 
 
 def _borders(layer: Layer, value: object) -> Padding:
@@ -135,5 +163,6 @@ WINDOWS: dict[str, Handler] = {
     **dict.fromkeys(("GlobalAveragePooling1D", "GlobalAveragePooling2D"), global_average),
     **dict.fromkeys(("GlobalMaxPooling1D", "GlobalMaxPooling2D"), global_max),
     **dict.fromkeys(("MaxPooling1D", "MaxPooling2D"), max_pool),
+    **dict.fromkeys(("UpSampling1D", "UpSampling2D"), upsampling),
     **dict.fromkeys(("ZeroPadding1D", "ZeroPadding2D"), zero_padding),
 }

@@ -19,15 +19,21 @@ from mcu_export.loaders.keras import load_keras
 __all__ = ["good"]
 
 UNSUPPORTED = {
-    "groups": ((6, 6, 4), lambda: layers.Conv2D(4, 3, groups=2), "2 groups"),
-    "leaky relu": ((5,), lambda: layers.ReLU(negative_slope=0.1), "negative_slope"),
+    "activation": ((5,), lambda: layers.Dense(3, activation="log_softmax"), "log_softmax"),
+    "interpolation": (
+        (4, 5, 1),
+        lambda: layers.UpSampling2D(interpolation="bilinear"),
+        "bilinear",
+    ),
+    "transposed, dilation": (
+        (4, 5, 2),
+        lambda: layers.Conv2DTranspose(2, 3, dilation_rate=2),
+        "dilation",
+    ),
     "threshold": ((5,), lambda: layers.ReLU(threshold=0.5), "threshold"),
-    "activation": ((5,), lambda: layers.Dense(3, activation="softplus"), "softplus"),
     "softmax axis": ((4, 5), lambda: layers.Softmax(axis=1), "axis 1"),
     "batch norm axis": ((4, 5), lambda: layers.BatchNormalization(axis=1), "axis"),
     "normalization axis": ((4, 5), lambda: layers.Normalization(axis=(1, 2)), "axes"),
-    "permute": ((4, 5), lambda: layers.Permute((2, 1)), "moves values"),
-    "cropping": ((4, 5, 1), lambda: layers.Cropping2D(1), "crop"),
     "channels first": ((4, 5, 6), lambda: layers.MaxPooling2D(data_format="channels_first"), "ch"),
     "unknown": ((4, 5), layers.LayerNormalization, "LayerNormalization"),
     "step": ((3, 8, 8, 1), lambda: layers.TimeDistributed(layers.Conv2D(2, 3)), "Conv2D"),

@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import pytest
 from keras import layers
 from keras_oracle import (
     as_list,
@@ -21,7 +20,6 @@ from keras_oracle import (
     write_h5,
 )
 
-from mcu_export.errors import UnsupportedLayerError
 from mcu_export.graph import Graph
 from mcu_export.loaders.keras import load_keras
 
@@ -262,15 +260,3 @@ def test_the_first_keras_of_tensorflow_stores_graph_ops(tmp_path):
     samples = samples_of(graph)
     x = samples["x"]
     assert_same(outputs_of(graph, samples), [np.maximum(np.float32([1, 2, 3, 4]) - x * 2.5 + x, 0)])
-
-
-def test_a_constant_for_each_row_is_refused(tmp_path):
-    """4 numbers and 4 channels, but the numbers stand for the rows."""
-    rows = [[1.0], [2.0], [3.0], [4.0]]
-    items = [
-        node("InputLayer", "x", [], batch_input_shape=[None, 4, 4]),
-        lambda_node("sum", "__operators__.add", [["x", 0, 0, {"y": rows}]]),
-    ]
-    whole = functional(items, [["x", 0, 0]], [["sum", 0, 0]])
-    with pytest.raises(UnsupportedLayerError, match="channel"):
-        load_keras(write_h5(tmp_path / "old.h5", whole, {}, "2.9.0"))
