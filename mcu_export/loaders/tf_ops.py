@@ -67,6 +67,13 @@ def identity(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Resu
     return inputs[0]
 
 
+def identity_of_several(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
+    """IdentityN: what TensorFlow puts behind functions with a gradient of their own, as silu."""
+    for index, result in enumerate(inputs):
+        importer.results[f"{node.name}:{index}"] = result
+    return inputs[0]
+
+
 def placeholder_with_default(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
     """PlaceholderWithDefault: an input, or a setting that keeps its default."""
     return placeholder(importer, node, inputs) if node.shape("shape") else inputs[0]
@@ -222,6 +229,7 @@ def softmax(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Resul
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(PASSING_OPS, identity),
+    "IdentityN": identity_of_several,
     "Const": constant,
     **dict.fromkeys(("Placeholder", "PlaceholderV2"), placeholder),
     "PlaceholderWithDefault": placeholder_with_default,

@@ -40,7 +40,7 @@ NETWORKS = {
     "leaky relu": (lambda x: tf.nn.leaky_relu(x, 0.3), "leaky_relu"),
     "leaky relu, default": (lambda x: tf.nn.leaky_relu(x, 0.2), "leaky_relu"),
     "leaky relu by maximum": (lambda x: tf.maximum(x, 0.1 * x), "leaky_relu"),
-    "maximum of a larger slope": (lambda x: tf.maximum(x, 2 * x), "maximum batch_norm?"),
+    "maximum, slopes": (lambda x: tf.maximum(x, x * weights(3)), "batch_norm maximum"),
     "swish": (lambda x: x * tf.sigmoid(x), "swish"),
     "swish, gate first": (lambda x: tf.sigmoid(x) * x, "swish"),
     "swish after a layer": (lambda x: tf.nn.silu(conv(x)), "conv2d swish"),
