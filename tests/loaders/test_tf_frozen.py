@@ -268,7 +268,7 @@ UNSUPPORTED = {
     "FusedBatchNormV3": lambda x: tf1.nn.fused_batch_norm(x, weights(3), weights(3))[0],
     "GreaterEqual": lambda x: tf1.nn.dropout(x, rate=0.5),
     "MatMul": lambda x: tf.matmul(static_flatten(x), static_flatten(x), transpose_b=True),
-    "Transpose": lambda x: tf.transpose(conv(x), [1, 0, 2, 3]),
+    "Transpose": lambda x: tf.transpose(conv(x), [1, 0, 3, 2]),
     "Mean": lambda x: tf.reduce_mean(x, [3]),
     "Abs": lambda x: tf.abs(conv(x)),
     "ConcatV2": lambda x: tf.concat([x, conv(x, 3)], 0),
