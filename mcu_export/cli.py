@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "Measure accuracy and agreement with the float network."),
     "report": ("report", "Report on an export: one HTML page, or tables."),
     "compare": ("compare", "Show how two exports differ: formats, sizes, accuracy, costs."),
+    "fold": ("fold", "Fold batch norms in the model file itself: checkpoint or .pb."),
     "list": ("listing", "List ops, schemes, backends, boards or the models of a configuration."),
     "makefile": ("makefile", "Print the path of the Makefile fragment to include."),
 }

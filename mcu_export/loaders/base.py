@@ -84,6 +84,10 @@ class GraphBuilder:
         self.shapes[node.name] = node.shape
         return node.name
 
+    def made(self, name: str) -> Node | None:
+        """The node that computes a value; None for an input."""
+        return next((node for node in reversed(self.nodes) if node.name == name), None)
+
     def finish(self, outputs: list[str], details: Mapping[str, Any]) -> Graph:
         """The graph, checked, with only the nodes that the outputs need."""
         if not outputs or not self.nodes:

@@ -7,17 +7,18 @@ may be replaced and reports show gamma.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mcu_export.loaders.tf_values import Affine, Known
-from mcu_export.ops import Array
 
 _SUMS = ("Add", "AddV2")
 _QUOTIENTS = ("RealDiv", "Div")
 _MAX_FACTORS = 16
 
 
-def batch_norm_of(affine: Affine) -> tuple[float | None, dict[str, Array]]:
+def batch_norm_of(affine: Affine) -> tuple[float | None, dict[str, Known]]:
     """Epsilon and the parameters of the BatchNorm that is the affine step.
 
     Epsilon is None where the constants do not show one; then the variance is 1.
@@ -25,19 +26,19 @@ def batch_norm_of(affine: Affine) -> tuple[float | None, dict[str, Array]]:
     vectors = [k.array for k in (affine.before, affine.scale, affine.after) if k is not None]
     channels = vectors[0].size
     epsilon, variance, gamma = _split_scale(affine.scale, channels)
-    mean, beta = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
+    mean = beta = Known(np.zeros(channels, np.float32))
     if affine.before is not None:
-        mean = -affine.before.array
+        mean = _negative(affine.before)
     if affine.after is not None:
-        beta = affine.after.array
+        beta = affine.after
         if affine.before is None and affine.scale is not None:
             mean, beta = _split_offset(affine.after, affine.scale)
     return epsilon, {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
 
 
-def _split_scale(scale: Known | None, channels: int) -> tuple[float | None, Array, Array]:
+def _split_scale(scale: Known | None, channels: int) -> tuple[float | None, Known, Known]:
     """Epsilon, variance and gamma of ``gamma * rsqrt(variance + epsilon)``."""
-    ones = np.ones(channels, np.float32)
+    ones = Known(np.ones(channels, np.float32))
     if scale is None:
         return None, ones, ones
     factors = _factors(scale)
@@ -45,36 +46,47 @@ def _split_scale(scale: Known | None, channels: int) -> tuple[float | None, Arra
         parts = _variance_and_epsilon(factor)
         if parts is None or parts[0].array.size not in (1, channels):
             continue
-        gamma = ones
-        for other in factors[:index] + factors[index + 1 :]:
-            gamma = gamma * other.array.reshape(-1)
-        variance = np.broadcast_to(parts[0].array.reshape(-1), (channels,))
-        return parts[1], variance, np.broadcast_to(gamma, (channels,))
-    return None, ones, scale.array
+        others = factors[:index] + factors[index + 1 :]
+        gamma = others[0] if len(others) == 1 else ones
+        for other in others if len(others) > 1 else ():
+            gamma = Known(gamma.array * other.array.reshape(-1))
+        return parts[1], _spread(parts[0], channels), _spread(gamma, channels)
+    return None, ones, scale
 
 
-def _split_offset(offset: Known, scale: Known) -> tuple[Array, Array]:
+def _split_offset(offset: Known, scale: Known) -> tuple[Known, Known]:
     """Mean and beta of ``beta - mean * scale``; mean 0 where the offset is no such thing."""
-    zeros = np.zeros_like(offset.array)
+    zeros = Known(np.zeros_like(offset.array))
     if offset.op == "Sub":
         mean = _factor_beside(offset.args[1], scale)
-        beta = np.broadcast_to(offset.args[0].array.reshape(-1), zeros.shape)
+        beta = _spread(offset.args[0], offset.array.size)
     elif offset.op == "Neg":
         mean, beta = _factor_beside(offset.args[0], scale), zeros
     else:
         negative = _factor_beside(offset, scale)
-        mean, beta = None if negative is None else -negative, zeros
-    return (zeros, offset.array) if mean is None else (mean, beta)
+        mean, beta = None if negative is None else _negative(negative), zeros
+    return (zeros, offset) if mean is None else (mean, beta)
 
 
-def _factor_beside(product: Known, scale: Known) -> Array | None:
+def _factor_beside(product: Known, scale: Known) -> Known | None:
     """The other factor where ``scale`` is one of two."""
     if product.op != "Mul":
         return None
     for one, other in (product.args, product.args[::-1]):
         if one.array.size == scale.array.size and _equal(other, scale):
-            return one.array.reshape(-1)
+            return replace(one, array=one.array.reshape(-1))
     return None
+
+
+def _negative(known: Known) -> Known:
+    """The constant with the other sign; twice is once the constant itself."""
+    if known.op == "Neg":
+        return replace(known.args[0], array=-known.array)
+    return Known(-known.array, "Neg", (known,))
+
+
+def _spread(known: Known, channels: int) -> Known:
+    return replace(known, array=np.broadcast_to(known.array.reshape(-1), (channels,)))
 
 
 def _factors(product: Known) -> list[Known]:

@@ -54,7 +54,11 @@ def _overwritten(graph: TfGraph, known: Mapping[str, Array]) -> set[str]:
     assigned: dict[str, list[str]] = {}
     for node in graph.nodes.values():
         if node.op in _ASSIGNS and len(node.inputs) == 2 and node.inputs[0] in known:
-            assigned.setdefault(node.inputs[0], []).append(owner(node.inputs[1]))
+            source = graph.nodes[owner(node.inputs[1])]
+            # A resource variable is restored through an Identity.
+            if source.op == "Identity" and source.inputs:
+                source = graph.nodes[owner(source.inputs[0])]
+            assigned.setdefault(node.inputs[0], []).append(source.name)
     found = set()
     for variable, sources in assigned.items():
         ops = {name: graph.nodes[name].op for name in sources}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,25 @@ def load_frozen_graph(path: Path, *, bn_epsilon: float | None = None) -> Graph:
         ModelFileError: the file cannot be read, or is no sound graph.
         UnsupportedLayerError: an op or a combination that is not supported.
     """
-    proto = parse("GraphDef", read_bytes(path), path.name)
-    graph, functions = read_graph(proto, (), path.name)
-    graph = TfGraph(graph.nodes, last_tensors(graph), path.name)
+    graph, functions = open_frozen_graph(path)
     details = {"format": "TensorFlow frozen graph"}
     return import_graph(graph, functions, details, bn_epsilon=bn_epsilon)
+
+
+@dataclass(frozen=True, eq=False)
+class Imported:
+    """A graph of ours, the TensorFlow graph it was made of, and what the import knew."""
+
+    graph: Graph
+    tf: TfGraph
+    importer: Importer
+
+
+def open_frozen_graph(path: Path) -> tuple[TfGraph, dict[str, Any]]:
+    """The graph of the file with its outputs, and its functions."""
+    proto = parse("GraphDef", read_bytes(path), path.name)
+    graph, functions = read_graph(proto, (), path.name)
+    return TfGraph(graph.nodes, last_tensors(graph), path.name), functions
 
 
 def import_graph(
@@ -74,6 +88,21 @@ def import_graph(
         bn_epsilon: replaces the epsilon of every batch norm.
         keep_softmax: whether a Softmax at the end stays.
     """
+    return import_with_origins(
+        graph, functions, details, known=known, bn_epsilon=bn_epsilon, keep_softmax=keep_softmax
+    ).graph
+
+
+def import_with_origins(
+    graph: TfGraph,
+    functions: Mapping[str, Any],
+    details: Mapping[str, Any],
+    *,
+    known: Mapping[str, Array] | None = None,
+    bn_epsilon: float | None = None,
+    keep_softmax: bool = False,
+) -> Imported:
+    """As :func:`import_graph`, with what a fold of the file itself needs to know."""
     first_error: McuExportError | None = None
     for setting in settings(graph):
         try:
@@ -92,7 +121,7 @@ def _import(
     known: Mapping[str, Array],
     bn_epsilon: float | None,
     keep_softmax: bool,
-) -> Graph:
+) -> Imported:
     given = {*FEATURE_OPS, *known}
     reject_recurrent(graph, given)
     graph = take_branches(graph, functions, known)
@@ -109,7 +138,8 @@ def _import(
     more: dict[str, Any] = {"front_end": found} if found else {}
     if dropped:
         more["dropped_softmax"] = True
-    return importer.builder.finish(list(dict.fromkeys(names)), {**details, **more})
+    made = importer.builder.finish(list(dict.fromkeys(names)), {**details, **more})
+    return Imported(made, graph, importer)
 
 
 def _logits(importer: Importer, value: Value) -> Value | None:

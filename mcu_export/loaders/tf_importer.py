@@ -20,8 +20,27 @@ from mcu_export.loaders.tf_batch_norm import batch_norm_of
 from mcu_export.loaders.tf_dropout import apply_to_noise
 from mcu_export.loaders.tf_fold import fold
 from mcu_export.loaders.tf_nodes import TfNode, bounded
-from mcu_export.loaders.tf_values import Affine, FullShape, Known, Noise, Result, Value, unsupported
-from mcu_export.ops import Array, BatchNorm, Conv2D, Dense, DepthwiseConv2D, Op, Reshape, Shape
+from mcu_export.loaders.tf_values import (
+    Affine,
+    FullShape,
+    Known,
+    Noise,
+    Origin,
+    Result,
+    Value,
+    unsupported,
+)
+from mcu_export.ops import (
+    Array,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Op,
+    Reshape,
+    Shape,
+    TransposeConv2D,
+)
 
 Handler: TypeAlias = "Callable[[Importer, TfNode, Sequence[Result]], Result]"
 # Ops that pass on their first input, whatever it is.
@@ -36,7 +55,7 @@ PASSING_OPS = frozenset(
         "ReadVariableOp",
     }
 )
-BIASED_OPS = (Conv2D, DepthwiseConv2D, Dense)
+BIASED_OPS = (Conv2D, DepthwiseConv2D, Dense, TransposeConv2D)
 
 
 class Importer:
@@ -59,7 +78,10 @@ class Importer:
         self.builder = GraphBuilder(source)
         self.handlers = handlers
         self.bn_epsilon = bn_epsilon
-        self.results: dict[str, Result] = {k: Known(v) for k, v in (known or {}).items()}
+        self.results: dict[str, Result] = {
+            tensor: Known(array, origin=tensor) for tensor, array in (known or {}).items()
+        }
+        self.origins: dict[tuple[str, str], list[Origin]] = {}
         self.uses: Counter[str] = Counter()
         self._undeclared: set[str] = set()
         self._known_elements = 0
@@ -212,6 +234,7 @@ class Importer:
             raise ModelFileError("adds NaN or infinity", where=node.where)
         vector = self._per_channel(value, constant, node)
         if value.affine is None and self._merge_bias(value, vector.array):
+            self.note(value.source, "bias", node, constant)
             return value
         affine = value.affine or Affine(node)
         if affine.after is not None:
@@ -235,6 +258,8 @@ class Importer:
         if affine.scale is not None:
             product = affine.scale.array * vector.array
             vector = Known(product, "Mul", (affine.scale, vector))
+            if affine.before is None and np.all(product == 1):
+                return replace(value, affine=None)
         return replace(value, affine=replace(affine, node=node, scale=vector))
 
     def settle(self, value: Value) -> Value:
@@ -242,8 +267,11 @@ class Importer:
         if value.affine is None:
             return value
         affine, plain = value.affine, replace(value, affine=None)
-        epsilon, params = batch_norm_of(affine)
+        epsilon, parts = batch_norm_of(affine)
+        params = {role: known.array for role, known in parts.items()}
         settled = self.batch_norm(affine.node, plain, epsilon, params)
+        for role, known in parts.items():
+            self.note(settled.source, role, affine.node, known)
         return replace(settled, layout=value.layout, shared=value.shared)
 
     def batch_norm(
@@ -264,19 +292,33 @@ class Importer:
         shape = self.shape(value, node)
         return self.emit(node, BatchNorm(float(epsilon)), [source], shape, **params)
 
+    def note(self, name: str, role: str, node: TfNode, known: Known) -> None:
+        """Remember where the parameter ``role`` of our node ``name`` comes from.
+
+        The index is -1 where ``node`` does not read the constant itself.
+        """
+        read = (i for i, tensor in enumerate(node.inputs) if self.results.get(tensor) is known)
+        origin = Origin(node.name, next(read, -1), known.origin, known.array)
+        self.origins.setdefault((name, role), []).append(origin)
+
+    def fits_channels(self, value: Value, constant: Known, node: TfNode) -> bool:
+        """Whether the constant is one number, or one for each channel (the last axis)."""
+        full, shape = self.shape(value, node), constant.array.shape
+        return (
+            len(shape) <= len(full)
+            and all(size == 1 for size in shape[:-1])
+            and (not shape or shape[-1] in (1, full[-1]))
+        )
+
     def _per_channel(self, value: Value, constant: Known, node: TfNode) -> Known:
-        channels = self.shape(value, node)[-1]
-        shape = constant.array.shape
-        if (
-            len(shape) > len(self.shape(value, node))
-            or any(size != 1 for size in shape[:-1])
-            or (shape and shape[-1] not in (1, channels))
-        ):
+        if not self.fits_channels(value, constant, node):
             raise unsupported(
                 node,
-                f"a constant of the shape {shape} meets a tensor of the shape {value.shape}",
+                f"a constant of the shape {constant.array.shape} meets a tensor of the shape "
+                f"{value.shape}",
                 "only one number, or one number for each channel (the last axis), is supported",
             )
+        channels = self.shape(value, node)[-1]
         vector = np.broadcast_to(constant.array.reshape(-1), (channels,))
         return replace(constant, array=vector)
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from mcu_export.errors import ModelFileError
 from mcu_export.loaders.tf_importer import Handler, Importer
-from mcu_export.loaders.tf_nodes import TfNode
+from mcu_export.loaders.tf_nodes import TfNode, bounded
 from mcu_export.loaders.tf_values import (
+    Known,
     Result,
     Spread,
     Value,
@@ -20,7 +21,6 @@ from mcu_export.loaders.tf_values import (
     unsupported,
 )
 from mcu_export.ops import (
-    Array,
     AveragePool2D,
     Conv2D,
     Dense,
@@ -29,10 +29,13 @@ from mcu_export.ops import (
     Pad,
     Padding,
     Shape,
+    TransposeConv2D,
 )
 from mcu_export.ops.windows import same_padding_2d
 
 Pair = tuple[int, int]
+# Inputs 1 to 4 of a fused batch norm.
+STATISTICS = ("gamma", "beta", "mean", "variance")
 
 
 def conv2d(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
@@ -44,7 +47,7 @@ def conv2d(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result
         return replace(inputs[0], layer=node, weights=weights)
     source, shape = importer.image(as_value(node, inputs[0]), node)
     window = _window(node, shape, (weights.array.shape[0], weights.array.shape[1]))
-    return _convolution(importer, node, source, weights.array, window)
+    return _convolution(importer, node, source, weights, window)
 
 
 def space_to_batch(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
@@ -71,32 +74,38 @@ def batch_to_space(importer: Importer, node: TfNode, inputs: Sequence[Result]) -
         raise unsupported(node, f"crops {crops.tolist()} of the padding {spread.padding}")
     window = ((1, 1), Padding(*(int(side) for side in sides.reshape(-1))), spread.block)
     source, _ = importer.image(spread.value, node)
-    return _convolution(importer, spread.layer, source, spread.weights.array, window)
+    return _convolution(importer, spread.layer, source, spread.weights, window)
 
 
 def _convolution(
     importer: Importer,
     node: TfNode,
     source: str,
-    weights: Array,
+    constant: Known,
     window: tuple[Pair, Padding, Pair],
 ) -> Value:
     """Weights (h, w, in, out) become (out, h, w, in); depthwise ones (h, w, in * multiplier)."""
+    weights = constant.array
     height, width, channels, filters = weights.shape
     if node.op == "Conv2D":
         bias = np.zeros(filters)
         ours = np.transpose(weights, (3, 0, 1, 2))
-        return importer.emit(node, Conv2D(*window), [source], weights=ours, bias=bias)
+        made = importer.emit(node, Conv2D(*window), [source], weights=ours, bias=bias)
+        importer.note(made.source, "weights", node, constant)
+        return made
     if channels != importer.builder.shapes[source][2]:
         raise ModelFileError(f"the weights are for {channels} channels, the input has others")
     bias = np.zeros(channels * filters)
     ours = weights.reshape(height, width, channels * filters)
-    return importer.emit(node, DepthwiseConv2D(*window), [source], weights=ours, bias=bias)
+    made = importer.emit(node, DepthwiseConv2D(*window), [source], weights=ours, bias=bias)
+    importer.note(made.source, "weights", node, constant)
+    return made
 
 
 def mat_mul(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
     """MatMul by constant weights (in, out), which become (out, in)."""
-    value, weights = as_value(node, inputs[0]), as_known(node, inputs[1]).array
+    value, constant = as_value(node, inputs[0]), as_known(node, inputs[1])
+    weights = constant.array
     if node.flag("transpose_a", False) or node.flag("adj_x", False):
         raise unsupported(node, "multiplies by the transposed input")
     if not node.flag("transpose_b", False) and not node.flag("adj_y", False):
@@ -105,7 +114,7 @@ def mat_mul(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Resul
     if weights.ndim != 2 or len(shape) < 2:
         raise unsupported(node, f"multiplies {shape} by weights of the shape {weights.T.shape}")
     source = importer.sample(value, node)
-    return importer.emit(
+    made = importer.emit(
         node,
         Dense(),
         [source],
@@ -113,6 +122,47 @@ def mat_mul(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Resul
         weights=weights,
         bias=np.zeros(weights.shape[0]),
     )
+    importer.note(made.source, "weights", node, constant)
+    return made
+
+
+def transposed_conv2d(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
+    """Conv2DBackpropInput: what a convolution of the result's shape would give is enlarged.
+
+    Weights (h, w, out, in) become (out, h, w, in).
+    """
+    sizes = [int(size) for size in as_known(node, inputs[0]).array.reshape(-1)]
+    constant, value = as_known(node, inputs[1]), as_value(node, inputs[2])
+    weights = constant.array
+    if weights.ndim != 4 or len(sizes) not in (2, 4):
+        raise ModelFileError(f"makes {sizes} by weights of the shape {weights.shape}")
+    source, before = importer.image(value, node)
+    height, width = sizes if len(sizes) == 2 else sizes[1:3]
+    bounded([height, width, weights.shape[2]], node.where)
+    made_shape = (height, width, weights.shape[2])
+    kernel = (weights.shape[0], weights.shape[1])
+    strides, padding, dilation = _window(node, made_shape, kernel)
+    reach = [
+        (size + sum(around) - (length - 1) - 1) // step + 1
+        for size, around, length, step in zip(
+            made_shape,
+            ((padding.top, padding.bottom), (padding.left, padding.right)),
+            kernel,
+            strides,
+            strict=False,
+        )
+    ]
+    if dilation != (1, 1) or tuple(reach) != before[:2]:
+        raise unsupported(node, f"makes {made_shape} of {before}, dilated by {dilation}")
+    made = importer.emit(
+        node,
+        TransposeConv2D((height, width), strides, padding),
+        [source],
+        weights=np.transpose(weights, (2, 0, 1, 3)),
+        bias=np.zeros(weights.shape[2]),
+    )
+    importer.note(made.source, "weights", node, constant)
+    return made
 
 
 def pool(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
@@ -165,17 +215,19 @@ def pad(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
 def fused_batch_norm(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
     """FusedBatchNorm, V2 and V3, with the statistics of the training as constants."""
     require_channels_last(node)
-    gamma, beta, mean, variance = (as_known(node, item).array for item in inputs[1:5])
+    parts = dict(zip(STATISTICS, (as_known(node, item) for item in inputs[1:5]), strict=True))
     if node.flag("is_training", True):
         raise unsupported(
             node,
             "normalizes by the statistics of the batch, not by those of the training",
             "freeze the graph that was built for inference (is_training=False)",
         )
-    params = {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
-    return importer.batch_norm(
-        node, as_value(node, inputs[0]), node.number("epsilon", 1e-4), params
-    )
+    params = {role: known.array for role, known in parts.items()}
+    epsilon = node.number("epsilon", 1e-4)
+    made = importer.batch_norm(node, as_value(node, inputs[0]), epsilon, params)
+    for role, known in parts.items():
+        importer.note(made.source, role, node, known)
+    return made
 
 
 def _spatial(node: TfNode, key: str) -> Pair:
@@ -209,6 +261,7 @@ LAYER_HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("Conv2D", "DepthwiseConv2dNative"), conv2d),
     "SpaceToBatchND": space_to_batch,
     "BatchToSpaceND": batch_to_space,
+    "Conv2DBackpropInput": transposed_conv2d,
     **dict.fromkeys(("MatMul", "BatchMatMulV2"), mat_mul),
     **dict.fromkeys(("MaxPool", "AvgPool"), pool),
     **dict.fromkeys(("Mean", "Max"), reduce_image),

@@ -6,8 +6,10 @@ a placeholder, and batch norms normalize by the batch. What inference needs is t
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mcu_export.errors import McuExportError, ModelFileError
 from mcu_export.graph import Graph
@@ -15,10 +17,12 @@ from mcu_export.loaders.protos import parse, read_bytes
 from mcu_export.loaders.tf_checkpoint import checkpoint_prefix, read_checkpoint
 from mcu_export.loaders.tf_folded import reject_folded
 from mcu_export.loaders.tf_functions import read_graph
-from mcu_export.loaders.tf_graph import import_graph
+from mcu_export.loaders.tf_graph import Imported, import_with_origins
 from mcu_export.loaders.tf_moving_averages import use_moving_averages
+from mcu_export.loaders.tf_nodes import TfGraph
 from mcu_export.loaders.tf_outputs import logits
 from mcu_export.loaders.tf_variables import variable_values
+from mcu_export.ops import Array
 
 
 def is_meta_graph(path: Path) -> bool:
@@ -41,6 +45,25 @@ def load_meta_graph(path: Path, *, bn_epsilon: float | None = None) -> Graph:
         ModelFileError: a file is missing or damaged, or the network's end cannot be told.
         UnsupportedLayerError: an op or a combination that is not supported.
     """
+    opened = open_meta_graph(path, read_checkpoint(path))
+    return import_meta_graph(opened, bn_epsilon).graph
+
+
+@dataclass(frozen=True, eq=False)
+class MetaGraph:
+    """The training graph, made ready for inference, and the values of its variables by tensor."""
+
+    graph: TfGraph
+    functions: Mapping[str, Any]
+    known: Mapping[str, Array]
+
+
+def open_meta_graph(path: Path, tensors: Mapping[str, Array]) -> MetaGraph:
+    """The graph beside a checkpoint with the values of the checkpoint ``tensors``.
+
+    Raises:
+        ModelFileError: as :func:`load_meta_graph`.
+    """
     file = _meta_path(path)
     if not file.is_file():
         raise ModelFileError(
@@ -50,12 +73,19 @@ def load_meta_graph(path: Path, *, bn_epsilon: float | None = None) -> Graph:
         )
     meta = parse("MetaGraphDef", read_bytes(file), file.name)
     graph, functions = read_graph(meta.graph_def, (), file.name)
-    known = variable_values(graph, read_checkpoint(path))
+    known = variable_values(graph, tensors)
     graph, known = use_moving_averages(graph, known)
     graph = replace(graph, outputs=(logits(graph, known),))
     reject_folded(graph, known)
+    return MetaGraph(graph, functions, known)
+
+
+def import_meta_graph(opened: MetaGraph, bn_epsilon: float | None = None) -> Imported:
+    """The network of an opened checkpoint, and where its parameters come from."""
     details = {"format": "TensorFlow checkpoint"}
-    return import_graph(graph, functions, details, known=known, bn_epsilon=bn_epsilon)
+    return import_with_origins(
+        opened.graph, opened.functions, details, known=opened.known, bn_epsilon=bn_epsilon
+    )
 
 
 def _meta_path(path: Path) -> Path:

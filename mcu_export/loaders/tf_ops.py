@@ -10,9 +10,18 @@ from functools import partial
 import numpy as np
 
 from mcu_export.errors import ModelFileError
+from mcu_export.loaders.tf_elements import (
+    ELEMENT_HANDLERS,
+    larger_or_smaller,
+    product,
+    total,
+    two_tensors,
+    with_operand,
+)
 from mcu_export.loaders.tf_fold import expanded, resolved, squeezed
 from mcu_export.loaders.tf_importer import PASSING_OPS, Handler, Importer
 from mcu_export.loaders.tf_layers import LAYER_HANDLERS
+from mcu_export.loaders.tf_moves import MOVE_HANDLERS
 from mcu_export.loaders.tf_nodes import TfNode
 from mcu_export.loaders.tf_values import (
     Known,
@@ -25,12 +34,23 @@ from mcu_export.loaders.tf_values import (
     unsupported,
 )
 from mcu_export.loaders.tf_variables import VARIABLE_OPS
-from mcu_export.ops import RELU, RELU6, Add, Clamp, Limits, Softmax
+from mcu_export.ops import (
+    RELU,
+    RELU6,
+    Clamp,
+    Limits,
+    Maximum,
+    Minimum,
+    Multiply,
+    Plus,
+    Softmax,
+    Subtract,
+)
 
 
 def constant(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
     """Const."""
-    return Known(node.tensor("value"))
+    return Known(node.tensor("value"), origin=f"{node.name}:0")
 
 
 def placeholder(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
@@ -44,6 +64,13 @@ def placeholder(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> R
 
 def identity(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
     """An op that passes its first input on."""
+    return inputs[0]
+
+
+def identity_of_several(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
+    """IdentityN: what TensorFlow puts behind functions with a gradient of their own, as silu."""
+    for index, result in enumerate(inputs):
+        importer.results[f"{node.name}:{index}"] = result
     return inputs[0]
 
 
@@ -99,17 +126,6 @@ def expand_dims(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> R
     return importer.relayout(value, expanded(axis, importer.shape(value, node)), node)
 
 
-def transpose(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
-    """Transpose, where it only moves axes of size 1."""
-    value = as_value(node, inputs[0])
-    shape = importer.shape(value, node)
-    order = [int(axis) for axis in as_known(node, inputs[1]).array]
-    moved = [axis for axis in order if shape[axis] != 1]
-    if moved != sorted(moved):
-        raise unsupported(node, f"transposing {shape} by {order} moves values, not supported")
-    return importer.relayout(value, [shape[axis] for axis in order], node)
-
-
 def add(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
     """Add, AddV2, AddN, BiasAdd: of a constant, or of two tensors."""
     if len(inputs) != 2:
@@ -118,34 +134,43 @@ def add(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
     first, second = inputs
     if isinstance(first, Known):
         first, second = second, first
-    if isinstance(second, Known):
-        return importer.add_constant(as_value(node, first), second, node)
-    values = [as_value(node, item) for item in (first, second)]
-    names = [importer.sample(value, node) for value in values]
-    return importer.emit(node, Add(), names, values[0].shape)
+    value = as_value(node, first)
+    if not isinstance(second, Known):
+        return total(importer, node, value, as_value(node, second))
+    if importer.fits_channels(value, second, node):
+        return importer.add_constant(value, second, node)
+    return with_operand(importer, node, value, second, Plus())
 
 
 def subtract(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
-    """Sub, of a constant or from a constant."""
+    """Sub, of constants and tensors."""
     first, second = inputs
+    if isinstance(first, Value) and isinstance(second, Value):
+        return two_tensors(importer, node, [first, second], Subtract())
     if isinstance(second, Known):
+        value = as_value(node, first)
+        if not importer.fits_channels(value, second, node):
+            return with_operand(importer, node, value, second, Subtract())
         negative = Known(-second.array, "Neg", (second,))
-        return importer.add_constant(as_value(node, first), negative, node)
-    if not isinstance(first, Known):
-        raise unsupported(node, "the difference of two tensors is not supported")
+        return importer.add_constant(value, negative, node)
+    constant, value = as_known(node, first), as_value(node, second)
+    if not importer.fits_channels(value, constant, node):
+        return with_operand(importer, node, value, constant, Subtract(swapped=True))
     minus_one = Known(np.asarray(-1, np.float32))
-    negated = importer.scale_by(as_value(node, second), minus_one, node)
-    return importer.add_constant(negated, first, node)
+    return importer.add_constant(importer.scale_by(value, minus_one, node), constant, node)
 
 
 def multiply(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
-    """Mul by a constant."""
+    """Mul by a constant or a tensor."""
     first, second = inputs
     if isinstance(first, Known):
         first, second = second, first
+    value = as_value(node, first)
     if not isinstance(second, Known):
-        raise unsupported(node, "the product of two tensors is not supported")
-    return importer.scale_by(as_value(node, first), second, node)
+        return product(importer, node, value, as_value(node, second))
+    if importer.fits_channels(value, second, node):
+        return importer.scale_by(value, second, node)
+    return with_operand(importer, node, value, second, Multiply())
 
 
 def divide(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
@@ -166,15 +191,16 @@ def clamp(importer: Importer, node: TfNode, inputs: Sequence[Result], limits: Li
 
 
 def bound(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
-    """Maximum and Minimum with one number."""
+    """Maximum and Minimum with one number, a constant or a tensor."""
     first, second = inputs
     if isinstance(first, Known):
         first, second = second, first
     if isinstance(second, Value):
-        raise unsupported(node, "compares two tensors (a leaky ReLU?)", "use ReLU or ReLU6")
+        return larger_or_smaller(importer, node, as_value(node, first), second)
     limit = as_known(node, second).array
     if limit.size != 1:
-        raise unsupported(node, "only a limit that is one number is supported")
+        op = Maximum() if node.op == "Maximum" else Minimum()
+        return with_operand(importer, node, as_value(node, first), Known(limit), op)
     number = float(limit.item())
     limits = Limits(low=number) if node.op == "Maximum" else Limits(high=number)
     return clamp(importer, node, [first], limits)
@@ -203,6 +229,7 @@ def softmax(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Resul
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(PASSING_OPS, identity),
+    "IdentityN": identity_of_several,
     "Const": constant,
     **dict.fromkeys(("Placeholder", "PlaceholderV2"), placeholder),
     "PlaceholderWithDefault": placeholder_with_default,
@@ -212,7 +239,6 @@ HANDLERS: dict[str, Handler] = {
     "Reshape": reshape,
     "Squeeze": squeeze,
     "ExpandDims": expand_dims,
-    "Transpose": transpose,
     **dict.fromkeys(("Add", "AddV2", "AddN", "BiasAdd"), add),
     "Sub": subtract,
     "Mul": multiply,
@@ -224,4 +250,6 @@ HANDLERS: dict[str, Handler] = {
     "RandomUniform": random_uniform,
     **dict.fromkeys(("Select", "SelectV2"), select),
     **LAYER_HANDLERS,
+    **ELEMENT_HANDLERS,
+    **MOVE_HANDLERS,
 }

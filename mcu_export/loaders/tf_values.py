@@ -15,11 +15,25 @@ FullShape: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """A constant, and how it was computed, so that a batch norm is recognized when folded."""
+    """A constant, and how it was computed, so that a batch norm is recognized when folded.
+
+    ``origin`` is the tensor of the variable or Const whose elements these are, in any shape.
+    """
 
     array: Array
     op: str = "Const"
     args: tuple[Known, ...] = ()
+    origin: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Where a parameter of our node comes from: what the node ``reader`` reads as ``index``."""
+
+    reader: str
+    index: int
+    tensor: str
+    array: Array
 
 
 @dataclass(frozen=True, eq=False)

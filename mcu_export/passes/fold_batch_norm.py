@@ -24,10 +24,11 @@ from mcu_export.ops import (
     Params,
     Reshape,
     Shape,
+    TransposeConv2D,
 )
 
 # Axis of the output channels in the weights of each layer that can take a batch norm in.
-CHANNEL_AXIS = {Conv2D: 0, DepthwiseConv2D: 2, Dense: 0}
+CHANNEL_AXIS = {Conv2D: 0, DepthwiseConv2D: 2, Dense: 0, TransposeConv2D: 0}
 
 
 def fold_batch_norm(graph: Graph) -> Graph:
