@@ -15,7 +15,6 @@ from mcu_export.program import Layout, Lifetime, Overlap, Port, Program, Step, V
 from tests.helpers import after_passes, program_of, quantized, toy
 from tests.passes.networks import networks
 
-
 IN_PLACE = (Overlap(0, 0, exact=True),)
 
 
