@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from mcu_export.errors import ModelFileError
-from mcu_export.graph import Graph, Node, Tensor
+from mcu_export.graph import Graph, Node, Tensor, check
 from mcu_export.ops import OPS, Limits, Padding
-from mcu_export.ops.base import Array
+from mcu_export.ops.base import Array, Op
 from mcu_export.quantgraph import QuantGraph, QuantNode
 from mcu_export.schemes import arithmetic, formats
 from mcu_export.version import ABI
@@ -36,7 +36,8 @@ _TYPES: dict[str, Any] = {
 def write_network(quant: QuantGraph, samples: Mapping[str, Array]) -> bytes:
     """The content of the file for ``quant``, with integer ``samples`` to verify it on."""
     arrays = {
-        f"sample.{tensor.name}": _narrow(samples[tensor.name]) for tensor in quant.graph.inputs
+        f"sample.{index}": _narrow(samples[tensor.name])
+        for index, tensor in enumerate(quant.graph.inputs)
     }
     nodes = []
     for index, layer in enumerate(quant.nodes):
@@ -87,16 +88,33 @@ def read_network(path: Path) -> tuple[QuantGraph, dict[str, Array]]:
                 where=str(path),
                 fix="export again",
             )
+        quant = _network(structure, arrays)
         samples = {
-            name.removeprefix("sample."): arrays.pop(name).astype(np.int64)
-            for name in list(arrays)
-            if name.startswith("sample.")
+            tensor.name: arrays[f"sample.{index}"].astype(np.int64)
+            for index, tensor in enumerate(quant.graph.inputs)
         }
-        return _network(structure, arrays), samples
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        _check(quant, samples)
+    except ModelFileError:
+        raise
+    except Exception as error:  # whatever damage does to zip, JSON, numpy and our own tables
         raise ModelFileError(
             f"cannot read the exported network ({error})", where=str(path), fix="export again"
         ) from error
+    return quant, samples
+
+
+def _check(quant: QuantGraph, samples: Mapping[str, Array]) -> None:
+    """Raise where the parts of the file do not fit together."""
+    check(quant.graph, "the exported network")
+    of_type: list[tuple[object, tuple[type, ...]]] = [(quant.scheme, (str,))]
+    of_type += [(fmt, formats.KINDS) for fmt in quant.formats().values()]
+    for layer in quant.nodes:
+        of_type += [(layer.node.op, (Op,)), (layer.arithmetic, arithmetic.KINDS)]
+        of_type += [(fmt, formats.KINDS) for fmt in layer.param_formats.values()]
+    wrong = [value for value, kinds in of_type if not isinstance(value, kinds)]
+    shapes = {name: array.shape[1:] for name, array in samples.items()}
+    if wrong or shapes != {tensor.name: tensor.shape for tensor in quant.graph.inputs}:
+        raise ValueError(f"parts do not fit together: {wrong or shapes}")
 
 
 def _network(structure: dict[str, Any], arrays: Mapping[str, Array]) -> QuantGraph:
@@ -104,8 +122,9 @@ def _network(structure: dict[str, Any], arrays: Mapping[str, Array]) -> QuantGra
     for index, entry in enumerate(structure["nodes"]):
         found = {"float": {}, "integer": {}}  # type: dict[str, dict[str, Array]]
         for name, array in arrays.items():
-            number, kind, key = name.split(".", 2)
-            if int(number) == index:
+            number, _, rest = name.partition(".")
+            if number == str(index):
+                kind, _, key = rest.partition(".")
                 found[kind][key] = array.astype(np.int64) if kind == "integer" else array
         node = Node(
             entry["name"],

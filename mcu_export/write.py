@@ -25,6 +25,16 @@ class Written:
     unchanged: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Renamed:
+    """A file that is about to be renamed over its target, and what the target was before."""
+
+    target: Path
+    temporary: Path
+    before: bytes | None
+    time: int
+
+
 def out_of_date(folder: Path, files: Mapping[str, bytes]) -> tuple[str, ...]:
     """Names of the files that are missing in ``folder`` or differ, in order."""
     return tuple(name for name, content in files.items() if _read(folder / name) != content)
@@ -47,7 +57,7 @@ def write_files(folder: Path, files: Mapping[str, bytes], last: str = "") -> Wri
     except OSError as error:
         raise WriteError(
             f"{error.strerror or error}",
-            where=str(error.filename or folder),
+            where=str(error.filename2 or error.filename or folder),
             fix="check the path, the permissions and the space; no file was changed",
         ) from error
     return Written(changed, tuple(name for name in files if name not in changed))
@@ -56,13 +66,13 @@ def write_files(folder: Path, files: Mapping[str, bytes], last: str = "") -> Wri
 def _read(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
 
 
 def _replace_all(folder: Path, files: Mapping[str, bytes]) -> None:
     staged: dict[Path, Path] = {}
-    undo: list[tuple[Path, bytes | None]] = []
+    undo: list[_Renamed] = []
     token = secrets.token_hex(4)
     try:
         for name, content in files.items():
@@ -72,9 +82,10 @@ def _replace_all(folder: Path, files: Mapping[str, bytes]) -> None:
             staged[target] = temporary
             _write_flushed(temporary, content)
         for target, temporary in staged.items():
-            before = _read(target)
+            content_before = _read(target)
+            time = target.stat().st_mtime_ns if content_before is not None else 0
+            undo.append(_Renamed(target, temporary, content_before, time))
             temporary.replace(target)
-            undo.append((target, before))
     except BaseException:
         _undo(undo)
         raise
@@ -90,12 +101,16 @@ def _write_flushed(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _undo(done: list[tuple[Path, bytes | None]]) -> None:
-    for target, before in reversed(done):
-        if before is None:
-            target.unlink(missing_ok=True)
+def _undo(done: list[_Renamed]) -> None:
+    """What was there before, with its time: else make would compile it again."""
+    for one in reversed(done):
+        if one.temporary.exists():
+            continue  # it was not renamed
+        if one.before is None:
+            one.target.unlink(missing_ok=True)
         else:
-            target.write_bytes(before)
+            one.target.write_bytes(one.before)
+            os.utime(one.target, ns=(one.time, one.time))
 
 
 def depfile_text(target: str, sources: list[str]) -> bytes:
