@@ -31,7 +31,7 @@ from mcu_export.reference import quantize_inputs, random_inputs, run_reference
 from mcu_export.render import render
 from mcu_export.report.manifest import loaded_layers, manifest, manifest_text
 from mcu_export.samples import load_samples, real_values, spread
-from mcu_export.views import Golden
+from mcu_export.self_test import Golden
 
 Progress = Callable[[str, int, int], None]
 

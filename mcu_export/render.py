@@ -15,7 +15,8 @@ from mcu_export.emit import emitted
 from mcu_export.errors import UsageError
 from mcu_export.program import Layout, Program
 from mcu_export.resources import resource_dir
-from mcu_export.views import Golden, model_view, test_view
+from mcu_export.self_test import Golden, test_view
+from mcu_export.views import model_view
 
 # Name of a helper, its template, and whether it reads coded weights (see plain_c/packing.py).
 HELPERS = (
