@@ -121,6 +121,25 @@ def _compensate(weights: Array, inputs: Array, fmt: PowerOfTwo) -> tuple[Array, 
     return rounded, (weights - rounded) @ mean
 
 
+def _spread(products: Array) -> Array:
+    """Rows of the upper Cholesky factor of the inverse: how an error spreads over later taps.
+
+    Inputs that depend on each other make the matrix singular in all but name. It then gets a ridge,
+    ten times as large each time, which spreads errors less.
+    """
+    eye, ridge = np.eye(len(products)), 0.0
+    scale = float(np.trace(products)) / len(products) or 1.0
+    while True:
+        try:
+            inverse = np.linalg.inv(products + ridge * scale * eye)
+            factor: Array = np.linalg.cholesky((inverse + inverse.T) / 2)
+            return factor.T
+        except np.linalg.LinAlgError:
+            if ridge > 1:
+                raise
+            ridge = 10 * ridge or 1e-8
+
+
 def round_compensated(weights: Array, products: Array, low: int, high: int) -> Array:
     """Integers near ``weights`` (out, taps) with a small ``error @ products @ error.T``.
 
@@ -134,8 +153,7 @@ def round_compensated(weights: Array, products: Array, low: int, high: int) -> A
     order = np.argsort(-np.diag(products), kind="stable")
     left = weights[:, order].copy()
     ordered = products[np.ix_(order, order)]
-    # Rows of the upper Cholesky factor of the inverse: how an error spreads over later taps.
-    spread = np.linalg.cholesky(np.linalg.inv(ordered)).T
+    spread = _spread(ordered)
     rounded, errors = np.empty_like(left), np.empty_like(left)
     taps_count = left.shape[1]
     for start in range(0, taps_count, BLOCK):

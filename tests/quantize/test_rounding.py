@@ -6,7 +6,7 @@ import numpy as np
 
 from mcu_export.calibrate import calibrate
 from mcu_export.quantize import choose_formats, quantize
-from mcu_export.rounding import corrected_bias, learn_rounding, round_compensated
+from mcu_export.rounding import _spread, corrected_bias, learn_rounding, round_compensated
 from mcu_export.search import Choice, Measured, Meter
 from tests.helpers import after_passes, draw, rng, toy
 
@@ -77,3 +77,11 @@ def test_learned_constants_reach_the_integers_and_help() -> None:
         run = learned.layers[layer.name].layer
         assert all(np.array_equal(layer.params[r], run.params[r]) for r in layer.params)
         assert layer.node is meter.graph.node(layer.name)
+
+
+def test_inputs_that_depend_on_each_other_do_not_stop_the_rounding() -> None:
+    few = rng(0).standard_normal((3, 40))
+    products = few.T @ few  # rank 3 of 40: no Cholesky factor
+    spread = _spread(products)
+    assert np.isfinite(spread).all()
+    assert np.array_equal(spread, np.triu(spread))
