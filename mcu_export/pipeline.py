@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +22,7 @@ from mcu_export.loaders import load_network, model_files
 from mcu_export.lower import lower
 from mcu_export.names import check_model_name, model_name_from
 from mcu_export.network_file import write_network
-from mcu_export.ops.base import Array
+from mcu_export.ops.base import Array, elements
 from mcu_export.passes import run_passes
 from mcu_export.plan import plan
 from mcu_export.program import Layout, Program
@@ -107,6 +108,7 @@ def make_export(
     options = check_options(options, model)
     source = _load(model, options)
     graph, given = source.graph, source.given
+    _check_labels(options.labels, graph)
     inputs = _samples(samples, graph, given)
     if given is None:
         count = len(next(iter(inputs.values())))
@@ -166,6 +168,17 @@ def _load(model: Path, options: Options) -> _Source:
     return _Source(network.graph, (), network)
 
 
+def _check_labels(labels: tuple[str, ...], graph: Graph) -> None:
+    """Whether there is one label per element of the first output, or none at all."""
+    count = elements(graph.shapes()[graph.outputs[0]])
+    if labels and len(labels) != count:
+        raise UsageError(
+            f"there are {len(labels)} labels for {count} outputs",
+            where="--labels",
+            fix="give one label per output, a line each",
+        )
+
+
 def _samples(samples: str, graph: Graph, given: QuantGraph | None) -> dict[str, Array]:
     """Calibration samples; a quantized network needs none, its self-test is then random."""
     if samples:
@@ -184,7 +197,8 @@ def check_options(options: Options, model: Path) -> Options:
     """The options, the name filled in from the model file where it is missing.
 
     Raises:
-        UsageError: an unknown scheme, backend or calibration, or a name that C cannot use.
+        UsageError: an unknown scheme, backend or calibration, an epsilon below 0, or a name that
+            C cannot use.
     """
     for option, value, known in (
         ("--scheme", options.scheme or "q7", ABOUT_SCHEMES),
@@ -194,6 +208,9 @@ def check_options(options: Options, model: Path) -> Options:
     ):
         if value not in known:
             raise UsageError(f"{value!r} is unknown", where=option, fix="use " + ", ".join(known))
+    if options.bn_epsilon is not None and not 0 <= options.bn_epsilon < math.inf:
+        what = f"an epsilon of {options.bn_epsilon} has no root"
+        raise UsageError(what, where="--bn-epsilon", fix="use one from 0 up, such as 0.001")
     emitted(options.emit, "")
     if options.board and options.board not in boards():
         fix = "use " + ", ".join(boards())
