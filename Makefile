@@ -75,12 +75,14 @@ test-tools:
 comma := ,
 # $(1): command:package,package ...
 install_missing = packages='$(strip $(foreach tool,$(1),$(if \
-    $(shell command -v $(firstword $(subst :, ,$(tool)))),,$(subst $(comma), ,$(lastword \
+    $(shell command -v $(firstword $(subst :, ,$(tool))) 2>/dev/null),,$(subst $(comma), ,$(lastword \
     $(subst :, ,$(tool)))))))'; test -z "$$packages" || { $(call install,$$packages); }
 
-install = $(if $(shell command -v apt-get),,echo "install these by hand: $(1)" >&2; exit 1;) \
+install = $(if $(shell command -v apt-get 2>/dev/null),,echo "install these by hand: $(1)" >&2; exit 1;) \
     if [ "$$(id -u)" = 0 ]; then root=; else root=sudo; \
       command -v sudo >/dev/null || { echo "missing: $(1); install them as root" >&2; exit 1; }; fi; \
+    : the sanitizers of clang are a package that it only recommends; \
+    case " $(1) " in *" clang "*) lean=;; *) lean=--no-install-recommends;; esac; \
     echo "installing $(1)"; \
     $$root apt-get update -qq && \
-    DEBIAN_FRONTEND=noninteractive $$root apt-get install -y -qq --no-install-recommends $(1) >/dev/null
+    DEBIAN_FRONTEND=noninteractive $$root apt-get install -y -qq $$lean $(1) >/dev/null
