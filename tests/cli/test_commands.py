@@ -1,0 +1,189 @@
+"""The other commands, start-up and the Python interface."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mcu_export
+from mcu_export.cli import COMMANDS
+from mcu_export.errors import BudgetError, OutOfDateError, UsageError
+from mcu_export.resources import resource_dir
+from mcu_export.version import __version__
+from tests.cli.tool import (
+    EVALUATE_KEYS,
+    LABELS,
+    MODEL,
+    TEST,
+    VERIFY_KEYS,
+    assert_error,
+    process,
+)
+from tests.helpers import KWS, ROOT, run
+
+
+def test_inspect(cli) -> None:
+    facts = cli("inspect", MODEL, "--json").json()
+    assert facts["before"]["macs"] > 0
+    assert any("batch_norm" in layer["op"] for layer in facts["before"]["layers"])
+    assert not any("batch_norm" in layer["op"] for layer in facts["after"]["layers"])
+    assert facts["after"]["parameters"] < facts["before"]["parameters"]
+    text = cli("inspect", MODEL)
+    assert text.code == 0
+    assert all(layer["name"] in text.out for layer in facts["after"]["layers"])
+
+
+def test_run_writes_integers_and_real_values(cli, exported: Path, tmp_path: Path) -> None:
+    done = cli("run", exported, "--samples", TEST, "-o", tmp_path / "o.npz", "--json")
+    assert done.json()["samples"] == 204
+    made = np.load(tmp_path / "o.npz")
+    facts = json.loads((exported / "kws.json").read_text())["outputs"][0]
+    assert made["output"].dtype == np.int8
+    assert made["output"].shape == (204, 12)
+    np.testing.assert_array_equal(made["output_real"], made["output"] * 2.0 ** -facts["frac_bits"])
+    right = made["output"].argmax(axis=1) == np.load(KWS / "test.npz")["labels"]
+    assert right.mean() > 0.8
+
+
+def test_run_takes_integers_as_they_are(cli, exported: Path, tmp_path: Path) -> None:
+    features = np.load(KWS / "test.npz")["features"][:7]
+    frac_bits = json.loads((exported / "kws.json").read_text())["inputs"][0]["frac_bits"]
+    integers = np.clip(np.floor(features * 2.0**frac_bits + 0.5), -128, 127).astype(np.int8)
+    np.savez(tmp_path / "integers.npz", integers)
+    np.savez(tmp_path / "floats.npz", features)
+    outputs = []
+    for name in ("integers", "floats"):
+        made = tmp_path / f"{name}_out.npz"
+        assert cli("run", exported, "--samples", tmp_path / f"{name}.npz", "-o", made).code == 0
+        outputs.append(np.load(made)["output"])
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_evaluate(cli, exported: Path) -> None:
+    facts = cli("evaluate", exported, "--samples", TEST, "--labels", LABELS, "--json").json()
+    assert facts.keys() >= EVALUATE_KEYS
+    assert facts["samples"] == 204
+    assert facts["float_accuracy"] >= 0.85
+    assert 0 <= facts["accuracy"] <= 1
+    without = cli("evaluate", exported, "--samples", TEST, "--json").json()
+    assert without["accuracy"] is None
+    assert without["agreement"] == facts["agreement"]
+
+
+@pytest.mark.parametrize(
+    "gate, code",
+    [
+        (["--min-accuracy", "0.5"], 0),
+        (["--min-accuracy", "1.01"], 7),
+        (["--max-drop", "100"], 0),
+        (["--max-drop", "-100"], 7),
+    ],
+)
+def test_gates_on_accuracy(gate: list[str], code: int, cli, exported: Path) -> None:
+    done = cli("evaluate", exported, "--samples", TEST, "--labels", LABELS, *gate)
+    assert done.code == code
+    assert gate[0] in done.err or code == 0
+
+
+def test_labels_of_classes_that_the_network_does_not_have(
+    cli, exported: Path, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "l.npz", np.full(204, 12))
+    done = cli("evaluate", exported, "--samples", TEST, "--labels", tmp_path / "l.npz")
+    assert_error(done, 5, "samples")
+
+
+def test_verify_json(cli, exported: Path) -> None:
+    facts = cli("verify", exported, "--count", 5, "--json").json()
+    assert facts.keys() >= VERIFY_KEYS
+    assert (facts["on"], facts["mismatches"], facts["first_difference"]) == ("host", 0, None)
+    assert facts["outputs_compared"] > 0
+    assert facts["flash_bytes"] > 0
+
+
+@pytest.mark.parametrize("what", ["ops", "schemes", "backends", "boards"])
+def test_list(what: str, cli) -> None:
+    rows = cli("list", what, "--json").json()[what]
+    text = cli("list", what).out
+    assert len(rows) > 1
+    assert all(next(iter(row.values())) in text for row in rows)
+
+
+def test_list_boards_is_the_firmwares_folder(cli) -> None:
+    rows = cli("list", "boards", "--json").json()["boards"]
+    folders = {p.name for p in (resource_dir("firmware") / "boards").iterdir() if p.is_dir()}
+    assert {row["board"] for row in rows} == folders - {"common"} | {"host"}
+
+
+def test_makefile(cli) -> None:
+    path = cli("makefile").out.strip()
+    assert Path(path).is_absolute()
+    assert Path(path).name == "mcu-export.mk"
+    assert cli("makefile", "--json").json() == {"makefile": path}
+
+
+def test_version(cli) -> None:
+    assert __version__ in cli("--version").out
+
+
+# -- start-up ---------------------------------------------------------------------------------
+
+HEAVY = ("tensorflow", "keras", "numpy", "h5py", "jinja2", "google.protobuf")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; from mcu_export.cli import main\n"
+        f"try: main({arguments!r})\n"
+        "except SystemExit as stop: code = stop.code\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules], code, file=sys.stderr)"
+    )
+    done = process("-c", code)
+    assert done.stderr.strip() == "[] 0"
+    assert "Usage" in done.stdout
+
+
+def test_exporting_a_keras_file_never_imports_tensorflow(
+    small_samples: str, tmp_path: Path
+) -> None:
+    code = (
+        "import sys, mcu_export\n"
+        f"mcu_export.export({MODEL!r}, {str(tmp_path)!r}, samples={small_samples!r})\n"
+        "print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
+    )
+    assert process("-c", code).stdout.strip() == "[]"
+
+
+def test_a_reader_that_goes_away_is_no_traceback() -> None:
+    command = f"{sys.executable} -m mcu_export list ops | true"
+    done = run(["sh", "-c", command], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert "Traceback" not in done.stderr
+
+
+# -- Python -----------------------------------------------------------------------------------
+
+
+def test_the_python_interface(small_samples: str, exported: Path, tmp_path: Path) -> None:
+    graph = mcu_export.load(MODEL)
+    assert graph.macs() > 0
+    made = mcu_export.export(Path(MODEL), tmp_path / "out", samples=Path(small_samples))
+    assert made == json.loads((exported / "kws.json").read_text())
+    with pytest.raises(BudgetError):
+        mcu_export.export(MODEL, tmp_path / "out", samples=small_samples, max_ram=6)
+    with pytest.raises(UsageError, match="no option 'colour'"):
+        mcu_export.export(MODEL, tmp_path / "out", samples=small_samples, colour="red")
+    with pytest.raises(AttributeError):
+        _ = mcu_export.nothing
+    assert OutOfDateError.exit_code == 9
+
+
+def test_the_names_that_the_package_promises() -> None:
+    assert set(mcu_export.__all__) == {"__version__", "export", "load"}
+    assert callable(mcu_export.load)
+    assert callable(mcu_export.export)
