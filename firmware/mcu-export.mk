@@ -42,7 +42,7 @@ $(MODEL_BUILD)/models.mk: $(MODEL_CONFIG)
 $(MODEL_STAMP): $(MODEL_CONFIG)
 else
 
-MODEL     ?= $(basename $(notdir $(MODEL_FILE)))
+MODEL     ?= $(subst -,_,$(subst .,_,$(basename $(notdir $(MODEL_FILE)))))
 MODEL_DIR ?= build/$(MODEL)
 
 MODEL_SOURCE  = $(MODEL_DIR)/$(MODEL).c
