@@ -60,6 +60,13 @@ def one_layer(op: Op, shape: Shape, params: Params | None = None, inputs: int = 
     return builder.finish([builder.add("layer", op, names, drawn)], {})
 
 
+def two_shapes(op: Op, first: Shape, second: Shape) -> Graph:
+    """A network of one layer of two inputs that broadcast."""
+    builder = GraphBuilder("case")
+    names = [builder.input("in0", first), builder.input("in1", second)]
+    return builder.finish([builder.add("layer", op, names)], {})
+
+
 def conv(out: int, height: int, width: int, channels: int) -> Params:
     """Shapes of the constants of a convolution."""
     return {"weights": (out, height, width, channels), "bias": (out,)}
@@ -132,6 +139,10 @@ CASES: dict[str, Callable[[], Graph]] = {
     "subtract_from": lambda: one_layer(Subtract(swapped=True), (6,), {"operand": (1,)}),
     "multiply": lambda: one_layer(Multiply(RELU), (4, 3, 5), inputs=2),
     "multiply_channels": lambda: one_layer(Multiply(), (4, 3, 5), {"operand": (5,)}),
+    "multiply_pixels": lambda: two_shapes(Multiply(), (4, 3, 5), (4, 3, 1)),
+    "multiply_rows": lambda: one_layer(Multiply(), (4, 3, 5), {"operand": (4, 1, 5)}),
+    "plus_outer": lambda: two_shapes(Plus(), (4, 1, 5), (1, 3, 1)),
+    "subtract_columns": lambda: two_shapes(Subtract(), (3, 1), (4, 3, 5)),
     "maximum": lambda: one_layer(Maximum(), (4, 3, 5), inputs=2),
     "minimum": lambda: one_layer(Minimum(), (11,), inputs=2),
     "prelu": lambda: one_layer(PRelu(), (4, 3, 5), {"alpha": (5,)}),

@@ -14,9 +14,9 @@ from mcu_export.backends.plain_c.affine_kernels import (
     TwoSlopesKernel,
     offset_text,
 )
+from mcu_export.backends.plain_c.binary import operand_index
 from mcu_export.backends.plain_c.elements import function_call
 from mcu_export.ops import (
-    Shape,
     elements,
 )
 from mcu_export.program import Const
@@ -34,25 +34,6 @@ RESCALE = "plain_c/affine_rescale.c.j2"
 def in_ctype(context: LayerContext) -> str:
     """C type of an element of the first input."""
     return f"{context.formats[0].dtype}_t"
-
-
-def _index(shape: Shape, out: Shape) -> str:
-    """C index of an operand for output element i; a shorter one repeats."""
-    return "i" if elements(shape) == elements(out) else f"i % {elements(shape)}"
-
-
-def _repeats(shape: Shape, out: Shape) -> bool:
-    """Whether the operand, without leading axes of 1, is what the output ends with."""
-    core = shape
-    while core and core[0] == 1:
-        core = core[1:]
-    return not core or tuple(out[-len(core) :]) == core
-
-
-def operands_repeat(context: LayerContext) -> bool:
-    """A shorter operand must repeat as a whole: (C) or (W, C) along (H, W, C)."""
-    shapes = [*context.shapes, *(tuple(a.shape) for a in context.params.values())]
-    return all(_repeats(shape, context.shape) for shape in shapes)
 
 
 def _pair(context: LayerContext) -> tuple[dict[str, object], tuple[str, str], tuple[Const, ...]]:
@@ -73,8 +54,8 @@ def _pair(context: LayerContext) -> tuple[dict[str, object], tuple[str, str], tu
         "first_ctype": ctypes[0],
         "second_ctype": ctypes[1],
         "elements": elements(context.shape),
-        "first_index": _index(shapes[0], context.shape),
-        "second_index": _index(shapes[1], context.shape),
+        "first_index": operand_index(shapes[0], context.shape),
+        "second_index": operand_index(shapes[1], context.shape),
         "first_offset": offset_text(a.offsets[0]),
         "second_offset": offset_text(a.offsets[1]),
         "output_offset": offset_text(a.output_offset),

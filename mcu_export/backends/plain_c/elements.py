@@ -9,8 +9,7 @@ import numpy as np
 from mcu_export.backends.base import Call, LayerContext
 from mcu_export.backends.plain_c.kernels import AccumulateKernel
 from mcu_export.ops import Shape, elements
-from mcu_export.ops.binary import operand_shapes
-from mcu_export.program import Const, Define
+from mcu_export.program import Const
 
 
 @dataclass(frozen=True)
@@ -20,22 +19,6 @@ class FunctionKernel:
     ctype: str
     elements: int
     interpolated: bool
-
-
-@dataclass(frozen=True)
-class BinaryKernel:
-    """Two operands; the texts are C expressions of ``first[...]`` and ``second[...]``."""
-
-    about: str
-    ctype: str
-    elements: int
-    first: str
-    second: str
-    result: str
-    rounding: int
-    out_shift: int
-    low: int
-    high: int
 
 
 @dataclass(frozen=True)
@@ -131,70 +114,6 @@ def function_call(context: LayerContext) -> Call:
         source=("plain_c/function.c.j2", kernel),
         consts=(table,),
         in_place=True,
-    )
-
-
-def broadcasts_simply(context: LayerContext) -> bool:
-    """an operand that broadcasts must be one number, or one per channel"""
-    return all(_index(s, context.shape) for s in operand_shapes(context.shapes, context.params))
-
-
-def _index(shape: Shape, out: Shape) -> str:
-    """C index of an operand for element ``i`` of the output; empty where there is none."""
-    size = elements(shape)
-    if size == elements(out):
-        return "i"
-    if size == 1:
-        return "0"
-    return f"i % {size}" if size == shape[-1] == out[-1] else ""
-
-
-_RESULT = {
-    "plus": "first_value + second_value",
-    "minus": "first_value - second_value",
-    "maximum": "(first_value > second_value) ? first_value : second_value",
-    "minimum": "(first_value < second_value) ? first_value : second_value",
-    "times": "first_value * second_value",
-}
-
-
-def binary_call(context: LayerContext) -> Call:
-    """Plus, minus, maximum, minimum and times."""
-    a = context.arithmetic
-    shapes = operand_shapes(context.shapes, context.params)
-    how = getattr(a, "how", "times")
-    texts = [
-        shifted(f"{name}[{_index(shape, context.shape)}]", shift)
-        for name, shape, shift in zip(
-            ("first", "second"), shapes, getattr(a, "shifts", (0, 0)), strict=True
-        )
-    ]
-    result = _RESULT[how]
-    if getattr(context.op, "swapped", False):
-        result = "second_value - first_value"
-    kernel = BinaryKernel(
-        about=how,
-        ctype=context.ctype,
-        elements=elements(context.shape),
-        first=texts[0],
-        second=texts[1],
-        result=result,
-        rounding=(1 << a.out_shift) >> 1,
-        out_shift=a.out_shift,
-        low=a.low,
-        high=a.high,
-    )
-    second, consts = context.inputs[-1], []
-    if "operand" in context.params:
-        consts.append(context.const("operand", context.params["operand"], "as the input"))
-        second = consts[0].name
-    return Call(
-        how,
-        arguments=(context.inputs[0], second, context.output),
-        source=("plain_c/binary.c.j2", kernel),
-        defines=(Define(context.macro("OUT_SHIFT"), a.out_shift, "right, of the result"),),
-        consts=tuple(consts),
-        in_place=elements(shapes[0]) == elements(context.shape),
     )
 
 

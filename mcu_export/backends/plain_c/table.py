@@ -6,9 +6,8 @@ import numpy as np
 
 from mcu_export.backends.base import Call, Kernel, LayerContext
 from mcu_export.backends.plain_c import fast
+from mcu_export.backends.plain_c.binary import binary_call
 from mcu_export.backends.plain_c.elements import (
-    binary_call,
-    broadcasts_simply,
     function_call,
     gather_call,
     join_call,
@@ -280,7 +279,7 @@ KERNELS = (
     Kernel("plain-c transpose_conv2d", TransposeConv2D, POWER_OF_TWO, _transpose_conv),
     *(Kernel("plain-c function", op, POWER_OF_TWO, function_call) for op in FUNCTIONS),
     *(
-        Kernel("plain-c binary", op, POWER_OF_TWO, binary_call, (broadcasts_simply,))
+        Kernel("plain-c binary", op, POWER_OF_TWO, binary_call)
         for op in (Plus, Subtract, Multiply, Maximum, Minimum)
     ),
     Kernel("plain-c prelu", PRelu, POWER_OF_TWO, slopes_call),
