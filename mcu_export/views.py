@@ -43,10 +43,14 @@ class ArrayView:
 
 @dataclass(frozen=True)
 class LayerView:
-    """A layer, in the header of weights and in the run function."""
+    """A layer, in the header of weights and in the run function.
+
+    ``work`` says what the C file does for it: kernel, MACs, constants and their order.
+    """
 
     index: int
     comment: str
+    work: tuple[str, ...]
     calls: tuple[str, ...]
     output: str
     output_bytes: int
@@ -227,11 +231,21 @@ def _layer_view(index: int, step: Step, program: Program) -> LayerView:
     return LayerView(
         index=index,
         comment=step.comment,
+        work=_work(step),
         calls=tuple(call_text(each) for each in step.statements),
         output=output.variable,
         output_bytes=output.bytes,
         defines=step.defines,
         consts=tuple(const_view(const) for const in step.consts),
+    )
+
+
+def _work(step: Step) -> tuple[str, ...]:
+    """What the C file does for the layer; of its constants only the first has an order to tell."""
+    macs = f": {step.facts['macs']:,} MACs" if step.facts["macs"] else ""
+    return (
+        step.kernel + macs,
+        *(comment_text(f"{const.name}: {const.comment}") for const in step.consts[:1]),
     )
 
 

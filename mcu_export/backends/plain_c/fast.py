@@ -49,6 +49,16 @@ class PairedKernel(Narrow):
     coded: bool
     suffix: str
 
+    @property
+    def two_taps(self) -> int:
+        """Weight elements of two pairs of channels; inputs of two pixels."""
+        return 2 * self.taps
+
+    @property
+    def two_outputs(self) -> int:
+        """Bytes of two output pixels."""
+        return 2 * self.outputs
+
 
 @dataclass(frozen=True)
 class PairedConv(PairedKernel):
@@ -70,6 +80,21 @@ class PairedConv(PairedKernel):
     pairs: bool
     single: bool
     pair_pixels: int
+
+    @property
+    def two_inputs(self) -> int:
+        """Bytes of two input pixels."""
+        return 2 * self.window.in_channels
+
+    @property
+    def second_odd(self) -> int:
+        """Distance of an odd channel of the second pixel from the even one of the first."""
+        return self.outputs + 1
+
+    @property
+    def second_real_end(self) -> int:
+        """End of the second pixel's inputs in the scratch memory, padding not counted."""
+        return self.taps + self.real_taps
 
 
 @dataclass(frozen=True)
@@ -107,6 +132,26 @@ class PlaneDepthwise(Narrow):
     kept_from: int
     kept_elements: int
     out_row: int
+
+    @property
+    def two_steps(self) -> int:
+        """Elements of the plane from one pair of outputs to the next."""
+        return 2 * self.window.stride_x
+
+    @property
+    def two_rows(self) -> int:
+        """Elements of two rows of the plane."""
+        return 2 * self.pitch
+
+    @property
+    def two_outputs(self) -> int:
+        """Bytes of two output pixels."""
+        return 2 * self.window.out_channels
+
+    @property
+    def three_outputs(self) -> int:
+        """Bytes of three output pixels."""
+        return 3 * self.window.out_channels
 
 
 def flat_weights(context: LayerContext) -> Any:
