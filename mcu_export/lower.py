@@ -13,7 +13,7 @@ from typing import Any
 from mcu_export.backends import BACKENDS
 from mcu_export.backends.base import Backend, Call, LayerContext, choose_kernel, function_of
 from mcu_export.graph import node_macs, shape_text
-from mcu_export.names import comment_text, identifiers
+from mcu_export.names import comment_text, network_names
 from mcu_export.ops import elements
 from mcu_export.program import Define, Function, Port, Program, Statement, Step, Value
 from mcu_export.quantgraph import QuantGraph, QuantNode
@@ -47,13 +47,14 @@ class _Lowering:
         self.quant, self.backend, self.model = quant, backend, name
         self.shapes = quant.graph.shapes()
         self.formats = quant.formats()
-        self.identifiers = identifiers(self.shapes)
+        graph = quant.graph
+        self.names = network_names(self.shapes, [t.name for t in graph.inputs], graph.outputs)
         self.limits = {n: (f.lowest, f.highest) for n, f in quant.input_formats.items()}
         inputs = {tensor.name for tensor in quant.graph.inputs}
         self.values = {
             value: Value(
                 value,
-                f"{self.identifiers[value]}_{'in' if value in inputs else 'out'}",
+                f"{self.names.values[value]}_{'in' if value in inputs else 'out'}",
                 f"{self.formats[value].dtype}_t",
                 elements(shape),
             )
@@ -77,9 +78,13 @@ class _Lowering:
             steps=tuple(self.steps),
             values=self.values,
             aliases=self.aliases,
-            inputs=tuple(self._port(t.name, "input", len(graph.inputs) == 1) for t in graph.inputs),
+            inputs=tuple(
+                self._port(tensor.name, "input", identifier)
+                for tensor, identifier in zip(graph.inputs, self.names.inputs, strict=True)
+            ),
             outputs=tuple(
-                self._port(value, "output", len(graph.outputs) == 1) for value in graph.outputs
+                self._port(value, "output", identifier)
+                for value, identifier in zip(graph.outputs, self.names.outputs, strict=True)
             ),
             labels=labels,
         )
@@ -89,7 +94,7 @@ class _Lowering:
         return LayerContext(
             layer=layer,
             model=self.model,
-            identifier=self.identifiers[layer.name],
+            identifier=self.names.values[layer.name],
             shapes=tuple(self.shapes[i] for i in inputs),
             formats=tuple(self.formats[i] for i in inputs),
             limits=tuple(self.limits[i] for i in inputs),
@@ -174,8 +179,7 @@ class _Lowering:
         facts["accumulator_bound"] = getattr(a, "bound", None)
         return facts
 
-    def _port(self, value: str, role: str, only: bool) -> Port:
-        identifier = role if only else f"{role}_{self.identifiers[value]}"
+    def _port(self, value: str, role: str, identifier: str) -> Port:
         macro = f"{self.model}_{identifier}".upper()
         fmt, shape = self.formats[value], self.shapes[value]
         return Port(

@@ -7,7 +7,8 @@ string early.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from mcu_export.errors import UsageError
 
@@ -34,6 +35,11 @@ _HEADERS = """
     features alloca malloc memory strings sched unistd fcntl poll dlfcn
     linker measure port systick mcu_export
 """
+# What the names of a layer's constants and macros begin with, after its identifier.
+_SUFFIXES = """
+    alpha axis bias exp in multipliers operand out reciprocal shifts sums table weight weights
+"""
+LAYER_WORDS = frozenset(_SUFFIXES.split())
 RESERVED = C_KEYWORDS | frozenset(_HEADERS.split())
 
 
@@ -86,13 +92,57 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
     made = {}
     for name in listed:
         wanted = _lettered(_clean("/".join(paths[name])), "layer")
-        unique, count = wanted, 1
-        while unique in taken:
-            count += 1
-            unique = f"{wanted}_{count}"
-        taken.add(unique)
-        made[name] = unique
+        made[name] = _unique(wanted, taken)
+        taken.add(made[name])
     return made
+
+
+def _unique(wanted: str, taken: Collection[str]) -> str:
+    unique, count = wanted, 1
+    while unique in taken:
+        count += 1
+        unique = f"{wanted}_{count}"
+    return unique
+
+
+@dataclass(frozen=True)
+class Names:
+    """C identifiers of a network without the model's name: of each value, of inputs and outputs."""
+
+    values: Mapping[str, str]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def network_names(values: Iterable[str], inputs: Sequence[str], outputs: Sequence[str]) -> Names:
+    """Names for all values of a network (inputs and layers), given those that are ports.
+
+    Of several inputs each is called ``input_NAME``: a layer whose constants or macros could be
+    called the same is named ``layer_...`` instead.
+    """
+    known = identifiers(values)
+    while True:
+        names = Names(known, _ports("input", inputs, known), _ports("output", outputs, known))
+        ports = [name for port in names.inputs + names.outputs for name in (port, f"test_{port}")]
+        clashing = [
+            value
+            for value, identifier in known.items()
+            if value not in inputs and any(_may_clash(identifier, port) for port in ports)
+        ]
+        if not clashing:
+            return names
+        other = _unique(f"layer_{known[clashing[0]]}", set(known.values()))
+        known = {**known, clashing[0]: other}
+
+
+def _may_clash(identifier: str, port: str) -> bool:
+    """Whether a name made from a layer's identifier can be that of a port, or of its macros."""
+    rest = port.removeprefix(f"{identifier}_")
+    return rest != port and rest.split("_")[0] in LAYER_WORDS
+
+
+def _ports(role: str, ports: Sequence[str], known: Mapping[str, str]) -> tuple[str, ...]:
+    return (role,) if len(ports) == 1 else tuple(f"{role}_{known[port]}" for port in ports)
 
 
 def comment_text(text: str) -> str:

@@ -11,7 +11,7 @@ from mcu_export.config import CONFIG_FILE
 from mcu_export.errors import UsageError
 from mcu_export.graph import Graph
 from mcu_export.loaders import load_network
-from mcu_export.names import identifiers, model_name_from
+from mcu_export.names import model_name_from, network_names
 from mcu_export.passes import run_passes
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.render import render_template
@@ -133,13 +133,9 @@ def _model(folder: Path, path: Path, samples: str) -> StarterModel:
 
 def _ports(graph: Graph, name: str) -> tuple[tuple[PortNames, ...], PortNames]:
     """The names that an export gives to inputs and the first output."""
-    known = identifiers(graph.shapes())
-
-    def port(role: str, value: str, only: bool) -> PortNames:
-        return PortNames(f"{name}_{role}" if only else f"{name}_{role}_{known[value]}")
-
-    inputs = tuple(port("input", t.name, len(graph.inputs) == 1) for t in graph.inputs)
-    return inputs, port("output", graph.outputs[0], len(graph.outputs) == 1)
+    known = network_names(graph.shapes(), [t.name for t in graph.inputs], graph.outputs)
+    inputs = tuple(PortNames(f"{name}_{identifier}") for identifier in known.inputs)
+    return inputs, PortNames(f"{name}_{known.outputs[0]}")
 
 
 def _unique(models: Sequence[StarterModel]) -> tuple[StarterModel, ...]:

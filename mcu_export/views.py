@@ -257,9 +257,10 @@ def _memory_header(layout: Layout) -> str:
 
 def _memory_rows(program: Program, layout: Layout) -> tuple[MemoryRow, ...]:
     spans = {name: life for life in layout.lifetimes for name in life.values}
+    used = {name for step in program.steps for name in (*step.reads, step.writes)}
     rows = []
     for name, value in program.values.items():
-        if name in program.aliases:
+        if name not in used:  # another name, or an input that no layer reads
             continue
         life = spans[name]
         first = "input" if life.first < 0 else f"step {life.first}"

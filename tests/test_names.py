@@ -20,6 +20,7 @@ from mcu_export.names import (
     comment_text,
     identifiers,
     model_name_from,
+    network_names,
     string_literal,
 )
 from mcu_export.ops import RELU, Add, Clamp, Conv2D, Dense, MaxPool2D, Reshape, Softmax
@@ -180,6 +181,28 @@ def test_string_literals_stay_on_their_line(text: str) -> None:
     assert literal[0] == literal[-1] == '"'
     assert literal.isascii() and literal.isprintable()
     assert "??" not in literal
+
+
+@pytest.mark.parametrize("compiler", COMPILERS, ids=lambda c: c[0])
+def test_ports_and_layers_never_share_a_name(compiler: tuple[str, ...], tmp_path: Path) -> None:
+    """Input x_in beside layer input_x, output y_bias beside layers output_y and test_output_y."""
+    r = rng()
+    b = GraphBuilder("f")
+    values = [b.input(name, (5,)) for name in ("x_in", "x_weights", "z")]
+    for name in ("input_x", "test_input_x", "output_y", "test_output_y", "y_bias"):
+        value = b.add(name, Dense(), values[:1], weights(r, (5, 5), 5))
+        values.append(b.add(f"sum {name}", Add(), [value, values[-1]]))
+    files = c_files(quantized(b.finish(["y_bias", values[-1]], {})))
+    write_texts(tmp_path, files)
+    assert compile_errors(tmp_path, "net", compiler) == ""
+
+
+def test_only_layers_that_clash_are_renamed() -> None:
+    names = network_names(["x_in", "y", "input_x", "input_y", "out"], ["x_in", "y"], ["out"])
+    assert names.inputs == ("input_x_in", "input_y")
+    assert names.outputs == ("output",)
+    assert names.values["input_x"] == "layer_input_x"
+    assert [names.values[n] for n in ("x_in", "input_y", "out")] == ["x_in", "input_y", "out"]
 
 
 SCOPES = [

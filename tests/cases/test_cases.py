@@ -13,6 +13,7 @@ from mcu_export.calibrate import calibrate
 from mcu_export.exported import Exported
 from mcu_export.graph import Graph, run_float
 from mcu_export.lower import lower
+from mcu_export.names import LAYER_WORDS
 from mcu_export.pipeline import golden_of
 from mcu_export.plan import plan
 from mcu_export.quantgraph import QuantGraph
@@ -91,3 +92,15 @@ def test_c_gives_the_integers(name: str, scheme: str, backend: str, tmp_path: Pa
     verdict = verify(exported, random_inputs(exported.quant, 8), Target(sanitize=True))
     assert (verdict.mismatches, verdict.first_difference) == (0, None)
     assert verdict.outputs_compared > 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_names_of_constants_and_macros_begin_with_known_words(backend: str) -> None:
+    """Else they could be those of an input or output: see names.network_names."""
+    for name, scheme in _pairs(backend):
+        for step in lower(quantized(CASES[name](), scheme), BACKENDS[backend], "net").steps:
+            prefix = f"net_{step.layer}_"
+            for one in (*step.consts, *step.defines):
+                assert one.name.lower().startswith(prefix)
+                word = one.name.lower().removeprefix(prefix).split("_")[0]
+                assert word in LAYER_WORDS, one.name
