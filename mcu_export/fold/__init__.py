@@ -13,8 +13,8 @@ from mcu_export.errors import ModelFileError
 from mcu_export.fold.base import Folding, Settings
 from mcu_export.fold.checkpoint import fold_checkpoint
 from mcu_export.fold.frozen import fold_frozen
-from mcu_export.loaders.tf_checkpoint import checkpoint_prefix, is_checkpoint
-from mcu_export.loaders.tf_graph import is_graph_def
+from mcu_export.loaders.tf.checkpoint import checkpoint_prefix, is_checkpoint
+from mcu_export.loaders.tf.graph import is_graph_def
 
 __all__ = ["Folding", "Settings", "fold"]
 

@@ -26,10 +26,10 @@ from mcu_export.fold.base import (
 )
 from mcu_export.fold.naming import fold_by_naming
 from mcu_export.fold.variables import Variables
-from mcu_export.loaders.tf_checkpoint import read_checkpoint, write_checkpoint
-from mcu_export.loaders.tf_meta_graph import import_meta_graph, is_meta_graph, open_meta_graph
-from mcu_export.loaders.tf_moving_averages import FUSED_OPS
-from mcu_export.loaders.tf_nodes import ancestors
+from mcu_export.loaders.tf.checkpoint import read_checkpoint, write_checkpoint
+from mcu_export.loaders.tf.meta_graph import import_meta_graph, is_meta_graph, open_meta_graph
+from mcu_export.loaders.tf.moving_averages import FUSED_OPS
+from mcu_export.loaders.tf.nodes import ancestors
 from mcu_export.ops import Array
 from mcu_export.samples import load_samples
 

@@ -19,11 +19,11 @@ from mcu_export.fold.base import (
     scaled_weights,
     unfolded,
 )
-from mcu_export.loaders.protos import new, parse, read_bytes
-from mcu_export.loaders.tf_graph import Imported, import_with_origins, open_frozen_graph
-from mcu_export.loaders.tf_nodes import DTYPES, TfGraph, TfNode, ancestors, owner
-from mcu_export.loaders.tf_outputs import last_tensors
-from mcu_export.loaders.tf_values import Origin, Value
+from mcu_export.loaders.tf.graph import Imported, import_with_origins, open_frozen_graph
+from mcu_export.loaders.tf.nodes import DTYPES, TfGraph, TfNode, ancestors, owner
+from mcu_export.loaders.tf.outputs import last_tensors
+from mcu_export.loaders.tf.protos import new, parse, read_bytes
+from mcu_export.loaders.tf.values import Origin, Value
 from mcu_export.ops import Array
 from mcu_export.samples import load_samples
 

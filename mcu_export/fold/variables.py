@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from mcu_export.fold.base import NEUTRAL, LayerFold, scaled_weights
-from mcu_export.loaders.tf_graph import Imported
-from mcu_export.loaders.tf_meta_graph import MetaGraph
-from mcu_export.loaders.tf_nodes import ancestors
-from mcu_export.loaders.tf_values import Origin
+from mcu_export.loaders.tf.graph import Imported
+from mcu_export.loaders.tf.meta_graph import MetaGraph
+from mcu_export.loaders.tf.nodes import ancestors
+from mcu_export.loaders.tf.values import Origin
 from mcu_export.ops import Array, BatchNorm
 
 ROLES = ("gamma", "beta", "mean", "variance")

@@ -29,11 +29,11 @@ class Format:
 
 # The first that recognizes the content wins; a .meta file looks much like a frozen graph.
 FORMATS = (
-    Format("TensorFlow Lite file", "tflite", "is_tflite", "load_tflite"),
-    Format("Keras file (.keras, .h5)", "keras", "is_keras", "load_keras"),
-    Format("SavedModel folder", "saved_model", "is_saved_model", "load_saved_model"),
-    Format("TensorFlow checkpoint with .meta", "tf_meta_graph", "is_meta_graph", "load_meta_graph"),
-    Format("frozen TensorFlow graph (.pb)", "tf_graph", "is_graph_def", "load_frozen_graph"),
+    Format("TensorFlow Lite file", "tflite.network", "is_tflite", "load_tflite"),
+    Format("Keras file (.keras, .h5)", "keras.model", "is_keras", "load_keras"),
+    Format("SavedModel folder", "tf.saved_model", "is_saved_model", "load_saved_model"),
+    Format("TensorFlow checkpoint with .meta", "tf.meta_graph", "is_meta_graph", "load_meta_graph"),
+    Format("frozen TensorFlow graph (.pb)", "tf.graph", "is_graph_def", "load_frozen_graph"),
 )
 
 

@@ -13,7 +13,7 @@ from mcu_export.errors import ModelFileError, UsageError
 from mcu_export.fold import Settings, fold
 from mcu_export.graph import run_float
 from mcu_export.loaders import load
-from mcu_export.loaders.tf_checkpoint import read_checkpoint
+from mcu_export.loaders.tf.checkpoint import read_checkpoint
 from tests.fold.networks import batch_norm, conv, dense, depthwise, restored, saved, tf, tf1
 
 SAMPLES = np.random.default_rng(1).standard_normal((5, 9, 8, 3)).astype(np.float32)

@@ -10,7 +10,7 @@ from keras import layers
 from keras_oracle import sequential
 
 from mcu_export.errors import ModelFileError
-from mcu_export.loaders.keras import load_keras
+from mcu_export.loaders.keras.model import load_keras
 
 
 @pytest.fixture(scope="session")

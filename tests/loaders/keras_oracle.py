@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from mcu_export.graph import Graph, run_float
-from mcu_export.loaders.keras import load_keras
+from mcu_export.loaders.keras.model import load_keras
 
 TOLERANCE = 2e-5  # of the largest output; float32 sums in another order
 SAMPLES = 3

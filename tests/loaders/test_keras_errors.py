@@ -14,7 +14,7 @@ from keras_bad_files import archive, good, refused
 from keras_oracle import functional, layer_config, node, randomize, sequential, write_h5
 
 from mcu_export.errors import ModelFileError, UnsupportedLayerError
-from mcu_export.loaders.keras import load_keras
+from mcu_export.loaders.keras.model import load_keras
 
 __all__ = ["good"]
 

@@ -20,7 +20,7 @@ from keras_oracle import (
 )
 
 from mcu_export.errors import McuExportError, ModelFileError, UnsupportedLayerError
-from mcu_export.loaders.keras import load_keras
+from mcu_export.loaders.keras.model import load_keras
 
 ONE = {
     "sigmoid": ops.sigmoid,

@@ -18,7 +18,7 @@ from keras_oracle import randomize
 
 from mcu_export.errors import McuExportError
 from mcu_export.graph import check
-from mcu_export.loaders.keras import load_keras
+from mcu_export.loaders.keras.model import load_keras
 
 QUICK = settings(
     max_examples=150,

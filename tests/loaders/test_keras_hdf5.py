@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mcu_export.errors import ModelFileError
-from mcu_export.loaders.keras_store import Hdf5Store
+from mcu_export.loaders.keras.store import Hdf5Store
 
 VERSIONS = ["earliest", "v108", "v110", "latest"]
 

@@ -17,7 +17,7 @@ from keras_bad_files import archive, good, refused, touch
 from keras_oracle import sequential
 
 from mcu_export.errors import McuExportError
-from mcu_export.loaders.keras import is_keras, load_keras
+from mcu_export.loaders.keras.model import is_keras, load_keras
 
 __all__ = ["good"]
 
@@ -191,7 +191,7 @@ HOSTILE = """
 import re, sys
 from pathlib import Path
 from mcu_export.errors import ModelFileError
-from mcu_export.loaders.keras import load_keras
+from mcu_export.loaders.keras.model import load_keras
 
 load_keras(Path(sys.argv[1]))
 for path in sys.argv[2:]:

@@ -9,7 +9,7 @@ from keras import layers
 from keras_oracle import check_formats, outputs_of, randomize, samples_of, sequential
 
 from mcu_export.graph import dump
-from mcu_export.loaders.keras import load_keras
+from mcu_export.loaders.keras.model import load_keras
 
 CONVOLUTIONS = {
     "conv": ((9, 7, 3), lambda: layers.Conv2D(5, 3)),

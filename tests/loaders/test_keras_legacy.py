@@ -21,7 +21,7 @@ from keras_oracle import (
 )
 
 from mcu_export.graph import Graph
-from mcu_export.loaders.keras import load_keras
+from mcu_export.loaders.keras.model import load_keras
 
 
 def arrays(*layer_list: keras.layers.Layer) -> list[list[np.ndarray]]:

@@ -16,7 +16,7 @@ from keras_oracle import (
     sequential,
 )
 
-from mcu_export.loaders.keras import load_keras
+from mcu_export.loaders.keras.model import load_keras
 
 
 def block(filters: int, name: str | None = None) -> keras.Model:

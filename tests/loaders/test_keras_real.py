@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from mcu_export.graph import Graph, run_float
-from mcu_export.loaders.keras import is_keras, load_keras
+from mcu_export.loaders.keras.model import is_keras, load_keras
 
 pytestmark = pytest.mark.real
 

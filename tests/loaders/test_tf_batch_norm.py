@@ -7,7 +7,7 @@ import pytest
 from tf_oracle import assert_close, freeze, run, tf, tf1, weights
 
 from mcu_export.errors import ModelFileError, UnsupportedLayerError
-from mcu_export.loaders.tf_graph import load_frozen_graph
+from mcu_export.loaders.tf.graph import load_frozen_graph
 from mcu_export.passes.fold_batch_norm import fold_batch_norm
 
 CHANNELS = 5

@@ -11,14 +11,14 @@ import pytest
 from tf_oracle import tf, tf1, weights
 
 from mcu_export.errors import ModelFileError
-from mcu_export.loaders.crc32c import crc32c, masked_crc32c
-from mcu_export.loaders.sstable import read_table, write_table
-from mcu_export.loaders.tf_checkpoint import (
+from mcu_export.loaders.tf.checkpoint import (
     checkpoint_prefix,
     is_checkpoint,
     read_checkpoint,
     write_checkpoint,
 )
+from mcu_export.loaders.tf.crc32c import crc32c, masked_crc32c
+from mcu_export.loaders.tf.sstable import read_table, write_table
 
 TENSORS = {
     "conv/weights": weights(3, 3, 4, 5),
@@ -189,7 +189,7 @@ def test_random_index(tmp_path):
 
 
 def hostile_entry(**fields):
-    from mcu_export.loaders.protos import new  # noqa: PLC0415
+    from mcu_export.loaders.tf.protos import new  # noqa: PLC0415
 
     entry = new("BundleEntryProto")
     entry.dtype = fields.pop("dtype", 1)
@@ -253,7 +253,7 @@ def test_a_real_checkpoint_written_again(data_dir, tmp_path):
 def test_tensorflow_is_not_imported(data_dir):
     (index,) = data_dir.glob("forks/purice93_dnn/*.index")
     code = (
-        "import sys; from pathlib import Path; from mcu_export.loaders.tf_meta_graph import *;"
+        "import sys; from pathlib import Path; from mcu_export.loaders.tf.meta_graph import *;"
         f"load_meta_graph(Path({str(index)!r}));"
         "print(sorted(m for m in sys.modules if m.partition('.')[0] in ('tensorflow', 'keras')))"
     )

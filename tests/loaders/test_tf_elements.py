@@ -7,7 +7,7 @@ import pytest
 from tf_oracle import assert_close, freeze, run, tf, tf1, weights
 
 from mcu_export.errors import UnsupportedLayerError
-from mcu_export.loaders.tf_graph import load_frozen_graph
+from mcu_export.loaders.tf.graph import load_frozen_graph
 
 
 def conv(x, channels=4):

@@ -8,7 +8,7 @@ from tf_oracle import assert_close, freeze, run, tf, tf1, weights
 
 from mcu_export.errors import UnsupportedLayerError
 from mcu_export.graph import Graph
-from mcu_export.loaders.tf_graph import is_graph_def, load_frozen_graph
+from mcu_export.loaders.tf.graph import is_graph_def, load_frozen_graph
 
 
 def kinds(graph: Graph) -> list[str]:

@@ -15,8 +15,8 @@ from tf_oracle import freeze, tf, tf1, weights
 from mcu_export.errors import InternalError, McuExportError
 from mcu_export.graph import Graph
 from mcu_export.loaders import load
-from mcu_export.loaders.protos import new
-from mcu_export.loaders.sstable import read_table, write_table
+from mcu_export.loaders.tf.protos import new
+from mcu_export.loaders.tf.sstable import read_table, write_table
 
 SECONDS = 10  # far more than any of these files takes
 NUMBERS = (0, 1, -1, 2, 3, 7, 255, 2**31 - 1, -(2**31), 2**62)

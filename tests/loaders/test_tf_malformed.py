@@ -8,8 +8,8 @@ import pytest
 from tf_oracle import freeze, tf, weights
 
 from mcu_export.errors import McuExportError, ModelFileError
-from mcu_export.loaders.protos import new
-from mcu_export.loaders.tf_graph import is_graph_def, load_frozen_graph
+from mcu_export.loaders.tf.graph import is_graph_def, load_frozen_graph
+from mcu_export.loaders.tf.protos import new
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from tf_oracle import assert_close, run, samples_of, tf, tf1, weights
 
 from mcu_export.errors import ModelFileError, UnsupportedLayerError
-from mcu_export.loaders.tf_meta_graph import is_meta_graph, load_meta_graph
+from mcu_export.loaders.tf.meta_graph import is_meta_graph, load_meta_graph
 
 SHAPE = (None, 8, 6, 2)
 SAMPLES = samples_of(SHAPE)

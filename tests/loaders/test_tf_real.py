@@ -10,7 +10,7 @@ import pytest
 
 from mcu_export.errors import UnsupportedLayerError
 from mcu_export.graph import run_float
-from mcu_export.loaders.tf_graph import is_graph_def, load_frozen_graph
+from mcu_export.loaders.tf.graph import is_graph_def, load_frozen_graph
 from mcu_export.passes.fold_batch_norm import fold_batch_norm
 
 # name -> features, accuracy on the evaluation part, multiply-accumulates
@@ -106,7 +106,7 @@ def test_other_files_are_no_graphs(data_dir):
 
 def test_tensorflow_is_not_imported(pretrained):
     code = (
-        "import sys; from pathlib import Path; from mcu_export.loaders.tf_graph import *;"
+        "import sys; from pathlib import Path; from mcu_export.loaders.tf.graph import *;"
         f"load_frozen_graph(Path({str(pretrained / 'DS_CNN_S.pb')!r}));"
         "print(sorted(m for m in sys.modules if m.partition('.')[0] in ('tensorflow', 'keras')))"
     )

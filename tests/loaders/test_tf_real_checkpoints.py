@@ -7,8 +7,8 @@ import pytest
 from tf_oracle import assert_close, run, samples_of, tf, tf1
 
 from mcu_export.errors import ModelFileError
-from mcu_export.loaders.tf_graph import load_frozen_graph
-from mcu_export.loaders.tf_meta_graph import load_meta_graph
+from mcu_export.loaders.tf.graph import load_frozen_graph
+from mcu_export.loaders.tf.meta_graph import load_meta_graph
 
 # folder -> features, coefficients, accuracy on every fourth sample of the evaluation part
 NETWORKS = {

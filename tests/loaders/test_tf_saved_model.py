@@ -11,8 +11,8 @@ import pytest
 from tf_oracle import assert_close, run, samples_of, tf, tf1, weights
 
 from mcu_export.errors import McuExportError, ModelFileError, UnsupportedLayerError
-from mcu_export.loaders.saved_model import is_saved_model, load_saved_model
-from mcu_export.loaders.tf_graph import is_graph_def
+from mcu_export.loaders.tf.graph import is_graph_def
+from mcu_export.loaders.tf.saved_model import is_saved_model, load_saved_model
 
 SHAPE = (12, 10, 3)
 SAMPLES = samples_of((None, *SHAPE))
@@ -287,7 +287,7 @@ def test_mlperf_keyword_spotting(data_dir):
 def test_tensorflow_is_not_imported(data_dir):
     folder = data_dir / "mlperf_tiny" / "keyword_spotting" / "kws_ref_model"
     code = (
-        "import sys; from pathlib import Path; from mcu_export.loaders.saved_model import *;"
+        "import sys; from pathlib import Path; from mcu_export.loaders.tf.saved_model import *;"
         f"load_saved_model(Path({str(folder)!r}));"
         "print(sorted(m for m in sys.modules if m.partition('.')[0] in ('tensorflow', 'keras')))"
     )

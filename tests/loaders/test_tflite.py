@@ -10,7 +10,7 @@ import pytest
 from mcu_export.errors import McuExportError, ModelFileError, UnsupportedLayerError
 from mcu_export.graph import run_float
 from mcu_export.loaders import load, load_network
-from mcu_export.loaders.tflite import like_interpreter
+from mcu_export.loaders.tflite.network import like_interpreter
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.reference import random_inputs, run_reference
 

@@ -1,0 +1,1 @@
+"""Keras files, of Keras 1 to 3, read as configuration and weights."""

@@ -1,0 +1,1 @@
+"""TensorFlow files: frozen graphs, checkpoints, SavedModels."""

@@ -1,0 +1,142 @@
+"""What the operators of a ``.tflite`` file share while they become nodes of a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mcu_export.errors import McuExportError, ModelFileError, UnsupportedLayerError
+from mcu_export.loaders.base import GraphBuilder
+from mcu_export.loaders.tflite.model import (
+    TfliteModel,
+    TfliteOperator,
+    TfliteTensor,
+)
+from mcu_export.ops import Op, Shape
+from mcu_export.ops.base import Array
+from mcu_export.schemes.formats import Affine, Format
+
+Constants = Mapping[str, tuple[Array, Format]]
+
+
+@dataclass
+class Importer:
+    """A network while it is read: which value each tensor became, formats, integer constants."""
+
+    model: TfliteModel
+    builder: GraphBuilder
+    quantized: bool
+    values: dict[int, str] = field(default_factory=dict)
+    formats: dict[str, Affine] = field(default_factory=dict)
+    constants: dict[str, Constants] = field(default_factory=dict)
+
+    def where(self, operator: TfliteOperator) -> str:
+        """File, operator and tensor, for error messages."""
+        name = self.model.tensors[operator.outputs[0]].name
+        return f"{self.model.source}: operator {operator.index} ({operator.name}), tensor {name!r}"
+
+    def fail(self, operator: TfliteOperator, what: str, fix: str = "") -> UnsupportedLayerError:
+        """The error that an operator cannot be taken over."""
+        return UnsupportedLayerError(what, where=self.where(operator), fix=fix)
+
+    def tensor(self, operator: TfliteOperator, position: int) -> TfliteTensor:
+        """The input at a position, which must be there."""
+        found = self.optional(operator, position)
+        if found is None:
+            raise ModelFileError(f"input {position} is missing", where=self.where(operator))
+        return found
+
+    def optional(self, operator: TfliteOperator, position: int) -> TfliteTensor | None:
+        """The input at a position, or None."""
+        if position >= len(operator.inputs) or operator.inputs[position] < 0:
+            return None
+        return self.model.tensors[operator.inputs[position]]
+
+    def constant(self, operator: TfliteOperator, position: int) -> Array:
+        """The data of an input that must be constant."""
+        data = self.tensor(operator, position).data
+        if data is None:
+            raise self.fail(operator, f"input {position} is computed; it must be constant")
+        return data
+
+    def value(self, operator: TfliteOperator, position: int = 0) -> str:
+        """Name of the value that an input is."""
+        tensor = self.tensor(operator, position)
+        name = self.values.get(operator.inputs[position])
+        if name is None:
+            what = "constant" if tensor.data is not None else "not computed before it is read"
+            raise self.fail(operator, f"input {position}, {tensor.name!r}, is {what}")
+        return name
+
+    def shape(self, tensor: TfliteTensor) -> Shape:
+        """The shape without the batch, which must be 1; a scalar is one element."""
+        if len(tensor.shape) > 1 and tensor.shape[0] != 1:
+            raise UnsupportedLayerError(
+                f"tensor {tensor.name!r} has the shape {tensor.shape}: a batch of more than 1",
+                where=self.model.source,
+                fix="convert the network with batch size 1",
+            )
+        return tensor.shape[1:] if len(tensor.shape) > 1 else (tensor.shape or (1,))
+
+    def format(self, tensor: TfliteTensor) -> Affine:
+        """The format of a quantized activation."""
+        fmt = tensor.affine()
+        if fmt is None:
+            kind = "without scale" if tensor.type_name.startswith("int") else "not quantized"
+            raise UnsupportedLayerError(
+                f"tensor {tensor.name!r} is {tensor.type_name}, {kind}; in an integer network "
+                "every activation must be int8 or int16 with one scale",
+                where=self.model.source,
+                fix="convert with full integer quantization and a representative dataset "
+                "(dynamic range, float16 and uint8 networks are not run)",
+            )
+        return fmt
+
+    def add(
+        self,
+        operator: TfliteOperator,
+        op: Op,
+        inputs: list[str],
+        constants: Constants | None = None,
+        output: int = 0,
+        params: Mapping[str, Array] | None = None,
+    ) -> str:
+        """A node for an output of an operator; returns the name of its value.
+
+        Args:
+            operator: what it is made from.
+            op: the layer.
+            inputs: names of its inputs.
+            constants: integers with their formats, of a quantized network.
+            output: which output it is.
+            params: float constants, of a float network.
+        """
+        number = operator.outputs[output]
+        tensor = self.model.tensors[number]
+        real = {role: fmt.dequantize(a) for role, (a, fmt) in (constants or {}).items()}
+        try:
+            name = self.builder.add(tensor.name or operator.name, op, inputs, params or real)
+        except McuExportError as error:
+            error.where = self.where(operator)
+            raise
+        self.bind(operator, number, name)
+        if constants:
+            self.constants[name] = constants
+        return name
+
+    def bind(self, operator: TfliteOperator, number: int, name: str) -> None:
+        """Say which value a tensor is; shapes and formats must agree."""
+        tensor = self.model.tensors[number]
+        made, wanted = self.builder.shapes[name], self.shape(tensor)
+        if made != wanted:
+            raise self.fail(operator, f"its output has the shape {made}, the file says {wanted}")
+        self.values[number] = name
+        if self.quantized:
+            self.formats[name] = self.format(tensor)
+
+    def between(self, name: str, op: Op, source: str, fmt: Affine | None) -> str:
+        """A node that no tensor of the file stands for, such as a reshape in front of a dense."""
+        made = self.builder.add(name, op, [source])
+        if fmt is not None:
+            self.formats[made] = fmt
+        return made
