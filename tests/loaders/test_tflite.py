@@ -157,9 +157,7 @@ def test_load_gives_the_float_network_of_a_quantized_file(tmp_path: Path):
     graph = load(path)
     samples = np.random.default_rng(1).standard_normal((4, *SHAPE)).astype(np.float32)
     values = run_float(graph, {graph.inputs[0].name: samples})
-    quant = load_network(path)
-    integers = quant.input_formats[graph.inputs[0].name].quantize(samples)
-    ours = run_reference(quant, {graph.inputs[0].name: integers})
     (output,) = graph.outputs
-    fmt = quant.formats()[output]
-    assert np.abs(values[output] - fmt.dequantize(ours[output])).max() < 6 * fmt.scale
+    expected = np.concatenate([small(sample[None]).numpy() for sample in samples])
+    error = np.sqrt(np.mean((values[output] - expected) ** 2) / np.mean(expected**2))
+    assert 0 < error < 0.01  # weights were rounded to a scale per channel, nothing else
