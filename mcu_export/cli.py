@@ -25,6 +25,7 @@ COMMANDS = {
     "run": ("run", "Run the bit-exact reference of an export on samples."),
     "verify": ("verify", "Compile and run an export, compare every byte with the reference."),
     "evaluate": ("evaluate", "Measure accuracy and agreement with the float network."),
+    "sensitivity": ("sensitivity", "Show what each layer's rounding alone costs, worst first."),
     "report": ("report", "Report on an export: one HTML page, or tables."),
     "compare": ("compare", "Show how two exports differ: formats, sizes, accuracy, costs."),
     "fold": ("fold", "Fold batch norms in the model file itself: checkpoint or .pb."),

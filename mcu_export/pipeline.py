@@ -107,22 +107,12 @@ def make_export(
     """
     options = check_options(options, model)
     source = _load(model, options)
-    graph, given = source.graph, source.given
-    _check_labels(options.labels, graph)
-    inputs = _samples(samples, graph, given)
-    if given is None:
-        count = len(next(iter(inputs.values())))
-        real, scheme = real_values(inputs), options.scheme or "q7"
-        ranges = calibrate(graph, real, lambda n: progress("calibrate", n, count))
-        calibration = options.calibration or default_calibration(scheme)
-        quant = choose_network(
-            graph, ranges, real, scheme, calibration, options.effort, partial(progress, "formats")
-        )
-    else:
-        quant = given
+    _check_labels(options.labels, source.graph)
+    inputs = _samples(samples, source.graph, source.given)
+    quant = _quantized(source, inputs, options, progress)
     program = lower(quant, BACKENDS[options.backend], options.name, options.labels)
     layout = plan(program)
-    shown = load_samples(test_samples, graph.inputs) if test_samples else inputs
+    shown = load_samples(test_samples, source.graph.inputs) if test_samples else inputs
     golden = golden_of(quant, shown, options.test_count)
     rendered = render(program, layout, golden, title(model), options.templates, options.emit)
     content = manifest(quant, program, layout, _manifest_options(options), _model_facts(model))
@@ -134,7 +124,20 @@ def make_export(
     dumps = {"0_load": dump(source.loaded)} | {
         f"{i}_{name}": dump(after) for i, (name, after) in enumerate(source.passes, 1)
     }
-    return Export(source.loaded, graph, quant, program, layout, content, files, dumps)
+    return Export(source.loaded, source.graph, quant, program, layout, content, files, dumps)
+
+
+def quantize_model(
+    model: Path, samples: str, options: Options, progress: Progress = silent
+) -> tuple[QuantGraph, dict[str, Array]]:
+    """The stages up to the integer network, and the samples that it was calibrated on.
+
+    Arguments and errors are those of :func:`make_export`.
+    """
+    options = check_options(options, model)
+    source = _load(model, options)
+    inputs = _samples(samples, source.graph, source.given)
+    return _quantized(source, inputs, options, progress), inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +169,26 @@ def _load(model: Path, options: Options) -> _Source:
             fix="leave the option out, or give the float network",
         )
     return _Source(network.graph, (), network)
+
+
+def _quantized(
+    source: _Source, samples: Mapping[str, Array], options: Options, progress: Progress
+) -> QuantGraph:
+    """Calibrate and quantize, unless the file is quantized already."""
+    if source.given is not None:
+        return source.given
+    count = len(next(iter(samples.values())))
+    real, scheme = real_values(samples), options.scheme or "q7"
+    ranges = calibrate(source.graph, real, lambda n: progress("calibrate", n, count))
+    return choose_network(
+        source.graph,
+        ranges,
+        real,
+        scheme,
+        options.calibration or default_calibration(scheme),
+        options.effort,
+        partial(progress, "formats"),
+    )
 
 
 def _check_labels(labels: tuple[str, ...], graph: Graph) -> None:

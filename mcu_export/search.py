@@ -70,7 +70,7 @@ class Meter:
         self.graph = graph
         self.samples = {name: np.asarray(a, np.float32) for name, a in samples.items()}
         self.real = run_float(graph, self.samples)
-        self.outputs = tuple(dict.fromkeys(_before_softmax(graph, o) for o in graph.outputs))
+        self.outputs = tuple(dict.fromkeys(before_softmax(graph, o) for o in graph.outputs))
         self.measured = 0
         self._layers: dict[object, tuple[QuantNode, Params | None]] = {}
         self._inputs: dict[tuple[str, PowerOfTwo], Array] = {}
@@ -123,7 +123,8 @@ class Meter:
         return float(np.linalg.norm(real - integer, axis=1).mean()) / (length or 1.0)
 
 
-def _before_softmax(graph: Graph, name: str) -> str:
+def before_softmax(graph: Graph, name: str) -> str:
+    """The value to compare for an output: what a softmax at the end reads, else the output."""
     names = {node.name: node for node in graph.nodes}
     node = names.get(name)
     return node.inputs[0] if node is not None and isinstance(node.op, Softmax) else name

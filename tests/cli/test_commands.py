@@ -38,6 +38,22 @@ def test_inspect(cli) -> None:
     assert all(layer["name"] in text.out for layer in facts["after"]["layers"])
 
 
+def test_sensitivity_of_a_model_and_of_its_export(
+    cli, exported: Path, small_samples: str, tmp_path: Path
+) -> None:
+    given = cli("sensitivity", exported, "--samples", TEST, "--json").json()
+    errors = [layer["error"] for layer in given["layers"]]
+    assert given["scheme"] == "q7"
+    assert given["samples"] == 204
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] > 0
+    model = cli("sensitivity", MODEL, "--samples", small_samples, "--scheme", "int8", "--json")
+    assert model.json()["scheme"] == "int8"
+    text = cli("sensitivity", exported, "--samples", small_samples)
+    assert all(layer["name"] in text.out for layer in given["layers"])
+    assert_error(cli("sensitivity", tmp_path, "--samples", TEST), 3, "model file")
+
+
 def test_run_writes_integers_and_real_values(cli, exported: Path, tmp_path: Path) -> None:
     done = cli("run", exported, "--samples", TEST, "-o", tmp_path / "o.npz", "--json")
     assert done.json()["samples"] == 204
