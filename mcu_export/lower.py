@@ -60,14 +60,16 @@ class _Lowering:
             )
             for value, shape in self.shapes.items()
         }
+        self.last_read = {name: i for i, n in enumerate(graph.nodes) for name in n.inputs}
+        self.last_read |= dict.fromkeys(graph.outputs, len(graph.nodes))
         self.aliases: dict[str, str] = {}
         self.functions: dict[Any, Function] = {}
         self.steps: list[Step] = []
 
     def program(self, labels: tuple[str, ...]) -> Program:
         """Lower every layer and put the program together."""
-        for layer in self.quant.nodes:
-            self._layer(layer)
+        for index, layer in enumerate(self.quant.nodes):
+            self._layer(index, layer)
         graph = self.quant.graph
         return Program(
             name=self.model,
@@ -89,7 +91,7 @@ class _Lowering:
             labels=labels,
         )
 
-    def _context(self, layer: QuantNode) -> LayerContext:
+    def _context(self, index: int, layer: QuantNode) -> LayerContext:
         inputs = layer.node.inputs
         return LayerContext(
             layer=layer,
@@ -100,15 +102,14 @@ class _Lowering:
             limits=tuple(self.limits[i] for i in inputs),
             inputs=tuple(self._variable(i) for i in inputs),
             output=self.values[layer.name].variable,
-            read_later=tuple(self._read_later(layer, i) for i in inputs),
+            read_later=tuple(self._read_later(index, i) for i in inputs),
         )
 
-    def _read_later(self, layer: QuantNode, value: str) -> bool:
-        """Whether ``value``, by whatever name, is needed after ``layer``."""
-        home, graph = self._home(value), self.quant.graph
-        later = graph.nodes[graph.nodes.index(layer.node) + 1 :]
-        names = (*graph.outputs, *(name for node in later for name in node.inputs))
-        return any(self._home(name) == home for name in names)
+    def _read_later(self, index: int, value: str) -> bool:
+        """Whether ``value``, by whatever name, is needed after layer ``index``."""
+        home = self._home(value)
+        names = (home, *(name for name in self.aliases if self._home(name) == home))
+        return any(self.last_read.get(name, -1) > index for name in names)
 
     def _variable(self, value: str) -> str:
         return self.values[self._home(value)].variable
@@ -118,8 +119,8 @@ class _Lowering:
             value = self.aliases[value]
         return value
 
-    def _layer(self, layer: QuantNode) -> None:
-        context = self._context(layer)
+    def _layer(self, index: int, layer: QuantNode) -> None:
+        context = self._context(index, layer)
         self.limits[layer.name] = (layer.arithmetic.low, layer.arithmetic.high)
         kernel = choose_kernel(self.backend, self.quant.scheme, context, tuple(BACKENDS.values()))
         call = kernel.lower(context)

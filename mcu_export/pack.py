@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+# How often all blocks are placed at most, and how many pairs of blocks that takes.
 TRIES = 400
-PLACEMENTS = 24_000
+EFFORT = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,6 @@ class Rule:
     most: int
     exact: bool
 
-    def allows(self, distance: int) -> bool:
-        """Whether ``written`` may start so many bytes above ``read``."""
-        return distance == self.most if self.exact else distance <= self.most
-
     def saving(self, read: int, written: int) -> int:
         """Most bytes that an overlap can save for buffers of these sizes."""
         distance = self.most if self.exact else min(self.most, 0)
@@ -62,31 +59,32 @@ class Problem:
     alignment: int = 8
 
     @cached_property
-    def by_pair(self) -> Mapping[tuple[str, str], Rule]:
-        """The rules, by read and written block."""
-        return {(rule.read, rule.written): rule for rule in self.rules}
+    def by_key(self) -> Mapping[str, Block]:
+        """The blocks, by key."""
+        return {block.key: block for block in self.blocks}
 
     @cached_property
-    def neighbors(self) -> Mapping[str, frozenset[str]]:
-        """For each block those that are live at some step with it."""
-        found: dict[str, set[str]] = {block.key: set() for block in self.blocks}
+    def ruled(self) -> Mapping[str, Mapping[str, tuple[Rule, bool]]]:
+        """For each block those that it may overlap: the rule, and whether the other is read."""
+        found: dict[str, dict[str, tuple[Rule, bool]]] = {block.key: {} for block in self.blocks}
+        for rule in self.rules:
+            found[rule.written][rule.read] = rule, True
+            found[rule.read][rule.written] = rule, False
+        return found
+
+    @cached_property
+    def apart(self) -> Mapping[str, tuple[Block, ...]]:
+        """For each block those that are live at some step with it and must not overlap it."""
+        found: dict[str, list[Block]] = {block.key: [] for block in self.blocks}
         ordered = sorted(self.blocks, key=lambda b: b.first)
         for index, block in enumerate(ordered):
             for other in ordered[index + 1 :]:
                 if other.first > block.last:
                     break
-                found[block.key].add(other.key)
-                found[other.key].add(block.key)
-        return {key: frozenset(keys) for key, keys in found.items()}
-
-    def compatible(self, a: Block, a_offset: int, b: Block, b_offset: int) -> bool:
-        """Whether two blocks that meet may lie there."""
-        if a_offset + a.bytes <= b_offset or b_offset + b.bytes <= a_offset:
-            return True
-        forth, back = self.by_pair.get((a.key, b.key)), self.by_pair.get((b.key, a.key))
-        if forth:
-            return forth.allows(b_offset - a_offset)
-        return back.allows(a_offset - b_offset) if back else False
+                if other.key not in self.ruled[block.key]:
+                    found[block.key].append(other)
+                    found[other.key].append(block)
+        return {key: tuple(others) for key, others in found.items()}
 
 
 def step_loads(problem: Problem) -> dict[int, int]:
@@ -132,8 +130,8 @@ def pack(problem: Problem) -> dict[str, int]:
     generator = random.Random(0)
     best: dict[str, int] = {}
     best_size = 0
-    tries = min(TRIES, PLACEMENTS // max(len(problem.blocks), 1))
-    for attempt in range(len(orders) + tries):
+    effort = sum(len(others) for others in problem.apart.values()) + len(problem.blocks)
+    for attempt in range(max(1, min(TRIES, EFFORT // max(effort, 1)))):
         if attempt < len(orders):
             order, wander = orders[attempt], 0.0
         else:
@@ -166,37 +164,58 @@ def _place(
 
     None where the arena would not become smaller than ``limit`` (0: no limit).
     """
-    blocks = {block.key: block for block in order}
     offsets: dict[str, int] = {}
     for block in order:
-        met = [(blocks[key], offsets[key]) for key in problem.neighbors[block.key] & offsets.keys()]
-        free = [
-            offset
-            for offset in sorted(_candidates(problem, block, met))
-            if all(problem.compatible(block, offset, other, at) for other, at in met)
-        ]
-        place = generator.choice(free) if wander and generator.random() < wander else free[0]
+        taken = _taken(problem, block, offsets)
+        place = lowest = _lowest_free(taken, problem.alignment)
+        if wander and generator.random() < wander:
+            place = generator.choice(_free_places(taken, problem.alignment))
         if limit and place + block.bytes >= limit:
-            place = free[0]
+            place = lowest
             if place + block.bytes >= limit:
                 return None
         offsets[block.key] = place
     return offsets
 
 
-def _candidates(problem: Problem, block: Block, met: Sequence[tuple[Block, int]]) -> set[int]:
-    """Offsets worth trying: beside, or as far on as allowed, each block that is placed."""
-    unit = problem.alignment
-    found = {0}
-    for other, at in met:
-        found.add(at + other.bytes)
-        found.add(at - block.bytes)
-        written = problem.by_pair.get((other.key, block.key))
-        if written:
-            found.add((at + written.most) // unit * unit)
-            found.add(at)
-        read = problem.by_pair.get((block.key, other.key))
-        if read:
-            found.add(-((read.most - at) // unit) * unit)
-            found.add(at + other.bytes - block.bytes)
-    return {offset for offset in found if offset >= 0 and offset % unit == 0}
+def _taken(problem: Problem, block: Block, offsets: Mapping[str, int]) -> list[tuple[int, int]]:
+    """Where the block must not start: between the two numbers of each pair, which are in order."""
+    taken = [
+        (offsets[other.key] - block.bytes, offsets[other.key] + other.bytes)
+        for other in problem.apart[block.key]
+        if other.key in offsets
+    ]
+    for key, (rule, is_read) in problem.ruled[block.key].items():
+        if key not in offsets:
+            continue
+        low, high = offsets[key] - block.bytes, offsets[key] + problem.by_key[key].bytes
+        # The block may start there, or on one side of it.
+        place = offsets[key] + (rule.most if is_read else -rule.most)
+        if rule.exact or not is_read:
+            taken.append((low, min(place, high)))
+        if rule.exact or is_read:
+            taken.append((max(place, low), high))
+    return sorted(taken)
+
+
+def _lowest_free(taken: Sequence[tuple[int, int]], unit: int) -> int:
+    """The lowest multiple of ``unit`` that is not taken."""
+    place = 0
+    for low, high in taken:
+        if low < place < high:
+            place = -(-high // unit) * unit
+    return place
+
+
+def _free_places(taken: Sequence[tuple[int, int]], unit: int) -> list[int]:
+    """Multiples of ``unit`` worth trying: beside what is taken."""
+    ends = {
+        0,
+        *(low // unit * unit for low, _ in taken),
+        *(-(-high // unit) * unit for _, high in taken),
+    }
+    return [
+        place
+        for place in sorted(ends)
+        if place >= 0 and not any(low < place < high for low, high in taken)
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from itertools import permutations
 
@@ -16,8 +17,12 @@ from mcu_export.program import Layout, Overlap, Port, Program, Step, Value
 from tests.helpers import after_passes, program_of, quantized, toy
 from tests.passes.networks import networks
 
+IN_PLACE = (Overlap(0, 0, exact=True),)
 
-def step(writes: str, reads: Sequence[str], in_place: bool = False, scratch: int = 0) -> Step:
+
+def step(
+    writes: str, reads: Sequence[str], overlaps: tuple[Overlap, ...] = (), scratch: int = 0
+) -> Step:
     return Step(
         layer=writes,
         op="op",
@@ -28,7 +33,7 @@ def step(writes: str, reads: Sequence[str], in_place: bool = False, scratch: int
         consts=(),
         reads=tuple(reads),
         writes=writes,
-        overlaps=(Overlap(0, 0, exact=True),) if in_place else (),
+        overlaps=overlaps,
         scratch=Value("", "scratch", "int8_t", scratch) if scratch else None,
         facts={},
     )
@@ -107,17 +112,17 @@ def simulate(made: Program, layout: Layout) -> None:
             arena[destination] = -2
         for name in one.reads:
             assert (arena[place(name)] == tags[find(name)]).all(), f"{one.layer} reads {name}"
+        arena[destination] = tags[one.writes]
         if one.scratch:
             area = arena[layout.scratch_offsets[one.layer] :][: one.scratch.bytes]
             assert (area == -2 - number).all(), f"{one.layer} has no scratch of its own"
-        arena[destination] = tags[one.writes]
     for entry in made.outputs:
         assert (arena[place(entry.value)] == tags[find(entry.value)]).all(), entry.value
 
 
 @st.composite
 def programs(draw: st.DrawFn) -> Program:
-    """Random programs with branches, in-place steps, scratch, aliases and several outputs."""
+    """Random programs: branches, outputs over inputs, scratch, aliases, several outputs."""
     sizes = {"x": draw(st.integers(1, 60))}
     inputs = ["x"]
     if draw(st.booleans()):
@@ -128,7 +133,7 @@ def programs(draw: st.DrawFn) -> Program:
     for index in range(draw(st.integers(1, 9))):
         name = f"v{index}"
         reads = draw(st.lists(st.sampled_from(list(sizes)), min_size=1, max_size=2))
-        kind = draw(st.sampled_from(["plain", "plain", "in place", "alias"]))
+        kind = draw(st.sampled_from(["plain", "plain", "in place", "trailing", "alias"]))
         if kind == "alias" and steps:
             sizes[name] = sizes[reads[0]]
             target = reads[0]
@@ -141,8 +146,10 @@ def programs(draw: st.DrawFn) -> Program:
             reads = [name for name in reads if sizes[name] == sizes[reads[0]]]
         else:
             sizes[name] = draw(st.integers(1, 60))
-        scratch = draw(st.sampled_from([0, 0, 5, 40]))
-        steps.append(step(name, reads, kind == "in place", scratch))
+        overlaps = IN_PLACE if kind == "in place" else ()
+        if kind == "trailing":
+            overlaps = (Overlap(0, draw(st.integers(-40, 20))),)
+        steps.append(step(name, reads, overlaps, draw(st.sampled_from([0, 0, 5, 40]))))
     if not steps:
         sizes["only"] = 3
         steps.append(step("only", ["x"]))
@@ -223,7 +230,7 @@ def test_a_chain_needs_its_two_largest_neighbors() -> None:
 
 def test_an_element_wise_step_writes_over_its_input() -> None:
     sizes = {"x": 16, "a": 80, "b": 80, "c": 8}
-    steps = [step("a", "x"), step("b", "a", in_place=True), step("c", "b")]
+    steps = [step("a", "x"), step("b", "a", IN_PLACE), step("c", "b")]
     layout = plan(program(steps, sizes))
     assert layout.offsets["a"] == layout.offsets["b"]
     assert layout.arena_bytes == 96
@@ -231,14 +238,14 @@ def test_an_element_wise_step_writes_over_its_input() -> None:
 
 def test_not_over_an_input_that_is_read_later() -> None:
     sizes = {"x": 16, "a": 80, "b": 80, "c": 8}
-    steps = [step("a", "x"), step("b", "a", in_place=True), step("c", ["b", "a"])]
+    steps = [step("a", "x"), step("b", "a", IN_PLACE), step("c", ["b", "a"])]
     layout = plan(program(steps, sizes))
     assert layout.offsets["a"] != layout.offsets["b"]
 
 
 def test_not_over_an_output() -> None:
     sizes = {"x": 16, "a": 80, "b": 80}
-    steps = [step("a", "x"), step("b", "a", in_place=True)]
+    steps = [step("a", "x"), step("b", "a", IN_PLACE)]
     layout = plan(program(steps, sizes, outputs=("a", "b")))
     assert layout.offsets["a"] != layout.offsets["b"]
 
@@ -257,20 +264,25 @@ def test_an_output_lives_to_the_end() -> None:
     assert layout.arena_bytes == 808
 
 
-@pytest.mark.parametrize("layers", [60, 250, 1500])
-def test_long_networks_are_planned(layers: int) -> None:
-    """Neither recursion nor time runs away, also where greedy orders miss the bound."""
+@pytest.mark.parametrize("layers, reach", [(60, 9), (250, 9), (1500, 9), (1500, 1500)])
+def test_long_networks_are_planned(layers: int, reach: int) -> None:
+    """Neither recursion nor time runs away, also where greedy orders miss the bound.
+
+    A layer reads the one before it and another of the last ``reach``.
+    """
     r = np.random.default_rng(layers)
     sizes, steps = {"x": 100}, []
     names = ["x"]
     for index in range(layers):
         name = f"v{index}"
         sizes[name] = int(r.integers(1, 5000))
-        other = names[-int(r.integers(1, min(len(names), 9) + 1))]
+        other = names[-int(r.integers(1, min(len(names), reach) + 1))]
         steps.append(step(name, [names[-1], other], scratch=int(r.integers(0, 2)) * 900))
         names.append(name)
     made = program(steps, sizes)
+    begun = time.process_time()
     layout = plan(made)
+    assert time.process_time() - begun < 5
     simulate(made, layout)
     assert layout.arena_bytes <= 1.25 * layout.lower_bound
 

@@ -82,7 +82,9 @@ def _print_outcome(outcome: Outcome, check: bool) -> None:
 def costs_text(manifest: Any) -> str:
     """RAM, flash and work of an export in one line."""
     memory = manifest["memory"]
+    above = memory["arena"] - memory["arena_lower_bound"]
+    plan = f"at most {above:,} above the least possible" if above else "the least possible"
     return (
-        f"RAM {memory['ram']:,} bytes (arena with scratch, input and output), "
+        f"RAM {memory['ram']:,} bytes (arena with scratch, input and output; {plan}), "
         f"flash {memory['weights']:,} bytes of constants, {manifest['macs']:,} MACs"
     )
