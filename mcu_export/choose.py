@@ -18,9 +18,10 @@ from mcu_export.graph import Graph, check
 from mcu_export.ops.base import Array
 from mcu_export.passes.equalize import equalize
 from mcu_export.quantgraph import QuantGraph
-from mcu_export.quantize import SCHEMES, choose_formats, quantize, quantize_network
+from mcu_export.quantize import choose_formats, quantize, quantize_network
 from mcu_export.rounding import learn_rounding
 from mcu_export.samples import spread
+from mcu_export.schemes.widths import POWER_OF_TWO, UNIFORM, Widths
 from mcu_export.search import Choice, Measured, Meter, descend
 
 OUTPUT = "output"
@@ -65,7 +66,7 @@ Progress = Callable[[int, int], None]
 
 def default_calibration(scheme: str) -> str:
     """What ``--calibration`` is when it is not given."""
-    return OUTPUT if scheme in SCHEMES else START
+    return OUTPUT if scheme in POWER_OF_TWO else START
 
 
 def choose_network(
@@ -95,13 +96,13 @@ def choose_network(
     """
     if calibration != OUTPUT:
         return quantize_network(graph, ranges, scheme, calibration)
-    if scheme not in SCHEMES:
+    if scheme not in POWER_OF_TWO:
         raise UsageError(
             f"{scheme} has no frac bits to search",
             where="--calibration output",
             fix=f"use --calibration {START}",
         )
-    best = search(graph, ranges, samples, scheme, EFFORTS[effort], progress)
+    best = search(graph, ranges, samples, UNIFORM[scheme], EFFORTS[effort], progress)
     choice = best.measured.choice
     return quantize(best.graph, scheme, choice.activations, choice.params, choice.values)
 
@@ -118,7 +119,7 @@ def search(
     graph: Graph,
     ranges: Ranges,
     samples: Mapping[str, Array],
-    scheme: str,
+    widths: Widths,
     effort: Effort,
     progress: Progress = lambda done, total: None,
 ) -> Found:
@@ -130,14 +131,14 @@ def search(
     few = _part(real, EQUALIZE_SAMPLES)
     used = _part(real, sample_count(graph, effort))
     total = (len(effort.strengths) + 2 * effort.roundings) * 100
-    plain = Choice(*choose_formats(graph, ranges, scheme, START))
+    plain = Choice(*choose_formats(graph, ranges, widths, START))
     found = [Found(graph, Meter(graph, used).measure(plain))]
     for index, strength in enumerate(effort.strengths):
         made = check(equalize(graph, few, strength), "equalize")
         if made is graph and strength and 0.0 in effort.strengths:
             continue
         seen = ranges if made is graph else calibrate(made, few)
-        start = Choice(*choose_formats(made, seen, scheme, START))
+        start = Choice(*choose_formats(made, seen, widths, START))
         step = _scaled(progress, index, total)
         ended = descend(Meter(made, used), start, effort.rounds, effort.roles, step)
         found.append(Found(made, ended))

@@ -17,6 +17,7 @@ from mcu_export.names import comment_text, network_names
 from mcu_export.ops import elements
 from mcu_export.program import Define, Function, Port, Program, Statement, Step, Value
 from mcu_export.quantgraph import QuantGraph, QuantNode
+from mcu_export.schemes.widths import layer_scheme
 
 # What the manifest says of a layer's arithmetic, where it has it.
 FACTS = (
@@ -93,16 +94,19 @@ class _Lowering:
 
     def _context(self, index: int, layer: QuantNode) -> LayerContext:
         inputs = layer.node.inputs
+        formats = tuple(self.formats[i] for i in inputs)
+        constants = layer.param_formats.values()
         return LayerContext(
             layer=layer,
             model=self.model,
             identifier=self.names.values[layer.name],
             shapes=tuple(self.shapes[i] for i in inputs),
-            formats=tuple(self.formats[i] for i in inputs),
+            formats=formats,
             limits=tuple(self.limits[i] for i in inputs),
             inputs=tuple(self._variable(i) for i in inputs),
             output=self.values[layer.name].variable,
             read_later=tuple(self._read_later(index, i) for i in inputs),
+            scheme=layer_scheme(self.quant.scheme, formats, constants, layer.format),
         )
 
     def _read_later(self, index: int, value: str) -> bool:
@@ -122,7 +126,7 @@ class _Lowering:
     def _layer(self, index: int, layer: QuantNode) -> None:
         context = self._context(index, layer)
         self.limits[layer.name] = (layer.arithmetic.low, layer.arithmetic.high)
-        kernel = choose_kernel(self.backend, self.quant.scheme, context, tuple(BACKENDS.values()))
+        kernel = choose_kernel(self.backend, context, tuple(BACKENDS.values()))
         call = kernel.lower(context)
         if not call.function:
             self.aliases[layer.name] = self._home(layer.node.inputs[0])
@@ -168,6 +172,7 @@ class _Lowering:
             "macs": node_macs(layer.node, self.shapes),
             "shape": list(context.shape),
             "inputs": list(layer.node.inputs),
+            "scheme": context.scheme,
             "format": layer.format.text(),
         }
         for key in context.formats[0].facts():

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from mcu_export.calibrate import Observed, Ranges
-from mcu_export.errors import UnsupportedLayerError
+from mcu_export.errors import UnsupportedLayerError, UsageError
 from mcu_export.graph import Graph, Node
 from mcu_export.ops.base import Array, Params
 from mcu_export.quantgraph import QuantGraph, QuantNode
@@ -17,11 +17,12 @@ from mcu_export.schemes.affine_formats import AFFINE_SCHEMES, quantize_affine
 from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.schemes.power_of_two import MAKERS, Value, frac_bits_for
 from mcu_export.schemes.power_of_two_elements import ELEMENT_MAKERS
+from mcu_export.schemes.widths import MIXED, UNIFORM, Widths
 
-SCHEMES = {"q7": 8, "q15": 16}
 ABOUT_SCHEMES = {
     "q7": "8 bits, every scale a power of two",
     "q15": "16 bits, every scale a power of two",
+    "q15x7": "16-bit activations and 8-bit weights, every scale a power of two",
     "int8": "8 bits after the TensorFlow Lite specification, weights per channel",
     "int16x8": "the same with 16-bit activations and 64-bit accumulators",
 }
@@ -107,28 +108,34 @@ def quantize_network(graph: Graph, ranges: Ranges, scheme: str, calibration: str
 
     Raises:
         UnsupportedLayerError: a layer that the scheme has no arithmetic for.
+        UsageError: the widths of a mixed network do not follow from single tensors.
     """
     if scheme in AFFINE_SCHEMES:
         return quantize_affine(graph, ranges, scheme, calibration)
-    return quantize(graph, scheme, *choose_formats(graph, ranges, scheme, calibration))
+    if scheme == MIXED:
+        raise UsageError(
+            "the widths of layers are chosen by what they do to the output",
+            where=f"--scheme {MIXED} --calibration {calibration}",
+            fix="use --calibration output",
+        )
+    return quantize(graph, scheme, *choose_formats(graph, ranges, UNIFORM[scheme], calibration))
 
 
 def choose_formats(
-    graph: Graph, ranges: Ranges, scheme: str, calibration: str
+    graph: Graph, ranges: Ranges, widths: Widths, calibration: str
 ) -> tuple[dict[str, PowerOfTwo], dict[str, dict[str, PowerOfTwo]]]:
     """Wanted format of every value, and of every constant of every node."""
-    bits = SCHEMES[scheme]
     for_activation, for_weights = CALIBRATIONS[calibration]
-    activations = {
-        name: PowerOfTwo(bits, for_activation(seen, bits)) for name, seen in ranges.items()
-    }
-    params = {
-        node.name: {
+    activations, params = {}, {}
+    for name, seen in ranges.items():
+        bits = widths.activation(name)
+        activations[name] = PowerOfTwo(bits, for_activation(seen, bits))
+    for node in graph.nodes:
+        bits = widths.constant(node.name)
+        params[node.name] = {
             key: PowerOfTwo(bits, for_weights(np.asarray(array, np.float64), bits))
             for key, array in node.params.items()
         }
-        for node in graph.nodes
-    }
     return activations, params
 
 
@@ -143,7 +150,7 @@ def quantize(
 
     Args:
         graph: the float network after the passes.
-        scheme: ``q7`` or ``q15``.
+        scheme: one of :data:`mcu_export.schemes.widths.POWER_OF_TWO`; what the network is called.
         activations: wanted format of each value; a layer may have to give frac bits away.
         params: wanted format of each constant of each node.
         values: for some nodes, constants to quantize instead of the node's own: reals that

@@ -35,6 +35,7 @@ from mcu_export.program import Program
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import choose_formats, quantize
 from mcu_export.render import render
+from mcu_export.schemes.widths import UNIFORM
 
 ROOT = Path(__file__).resolve().parent.parent
 KWS = ROOT / "firmware" / "models" / "kws"
@@ -104,7 +105,7 @@ def quantized(
 ) -> QuantGraph:
     """The network in integers, calibrated on random samples; no passes are run."""
     ranges = calibrate(graph, samples or draw(graph))
-    return quantize(graph, scheme, *choose_formats(graph, ranges, scheme, calibration))
+    return quantize(graph, scheme, *choose_formats(graph, ranges, UNIFORM[scheme], calibration))
 
 
 def program_of(quant: QuantGraph, name: str = "net", labels: tuple[str, ...] = ()) -> Program:

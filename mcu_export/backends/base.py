@@ -31,6 +31,7 @@ class LayerContext:
         inputs: C expressions of the inputs; ``output`` that of the output.
         read_later: whether each input is needed after this layer: another one reads it, or it is
             an output of the network.
+        scheme: of this layer, see :func:`mcu_export.schemes.widths.layer_scheme`.
     """
 
     layer: QuantNode
@@ -42,6 +43,7 @@ class LayerContext:
     inputs: tuple[str, ...]
     output: str
     read_later: tuple[bool, ...]
+    scheme: str
 
     @property
     def op(self) -> Any:
@@ -68,6 +70,15 @@ class LayerContext:
         """C type of an element of the output."""
         return f"{self.layer.format.dtype}_t"
 
+    @property
+    def in_ctypes(self) -> tuple[str, ...]:
+        """C types of the elements of the inputs."""
+        return tuple(f"{fmt.dtype}_t" for fmt in self.formats)
+
+    def param_ctype(self, role: str) -> str:
+        """C type of an element of constant ``role``."""
+        return f"{self.layer.param_formats[role].dtype}_t"
+
     def name(self, suffix: str) -> str:
         """C identifier of a constant of this layer: ``kws_conv_1_weights``."""
         return f"{self.model}_{self.identifier}_{suffix}"
@@ -80,7 +91,7 @@ class LayerContext:
         """Constant ``role`` of this layer, laid out as ``axes`` says (``out, h, w, in``)."""
         fmt = self.layer.param_formats[role]
         comment = f"{role}, {shape_text(values.shape)} ({axes}), {fmt.text()}"
-        return Const(self.name(role), f"{fmt.dtype}_t", values.ravel(), comment)
+        return Const(self.name(role), self.param_ctype(role), values.ravel(), comment)
 
     def scratch(self, elements: int, ctype: str) -> Value:
         """Scratch memory of this layer."""
@@ -128,7 +139,7 @@ Constraint = Callable[[LayerContext], bool]
 
 @dataclass(frozen=True)
 class Kernel:
-    """One row of a backend's table."""
+    """One row of a backend's table; ``schemes`` are those of single layers."""
 
     name: str
     op: type[Op]
@@ -148,12 +159,10 @@ class Backend:
     about: str
     kernels: tuple[Kernel, ...]
     includes: tuple[str, ...] = ()
-    schemes: tuple[str, ...] = field(default=("q7", "q15"))
+    schemes: tuple[str, ...] = field(default=("q7", "q15", "q15x7"))
 
 
-def choose_kernel(
-    backend: Backend, scheme: str, context: LayerContext, others: Sequence[Backend]
-) -> Kernel:
+def choose_kernel(backend: Backend, context: LayerContext, others: Sequence[Backend]) -> Kernel:
     """The first kernel of the backend that can run the layer.
 
     Raises:
@@ -161,15 +170,15 @@ def choose_kernel(
     """
     reasons = []
     for kernel in backend.kernels:
-        if kernel.op is not type(context.op) or scheme not in kernel.schemes:
+        if kernel.op is not type(context.op) or context.scheme not in kernel.schemes:
             continue
         failed = [_reason(c) for c in kernel.constraints if not c(context)]
         if not failed:
             return kernel
         reasons.append(f"{kernel.name}: {'; '.join(failed)}")
-    able = [other.name for other in others if other is not backend and _can(other, scheme, context)]
+    able = [other.name for other in others if other is not backend and _can(other, context)]
     raise UnsupportedLayerError(
-        f"backend {backend.name} has no kernel for {context.op.kind} in {scheme}"
+        f"backend {backend.name} has no kernel for {context.op.kind} in {context.scheme}"
         + "".join(f"\n         {reason}" for reason in reasons),
         where=f"layer {context.layer.name!r}",
         fix=f"use --backend {' or '.join(able)}" if able else "see `mcu-export list ops`",
@@ -180,10 +189,10 @@ def _reason(constraint: Constraint) -> str:
     return (constraint.__doc__ or constraint.__name__).strip().rstrip(".")
 
 
-def _can(backend: Backend, scheme: str, context: LayerContext) -> bool:
+def _can(backend: Backend, context: LayerContext) -> bool:
     return any(
         kernel.op is type(context.op)
-        and scheme in kernel.schemes
+        and context.scheme in kernel.schemes
         and all(constraint(context) for constraint in kernel.constraints)
         for kernel in backend.kernels
     )
@@ -198,6 +207,7 @@ def function_of(
     template, kernel = call.source
     if call.source in known:  # of the template too: a conv and a depthwise may have equal kernels
         return known[call.source]
-    same_kind = sum(function.template == template for function in known.values())
-    name = f"{context.model}_{call.function}_{same_kind + 1}"
-    return Function(context.model, name, template, kernel)
+    # Counted by name: two templates may make functions of one name.
+    prefix = f"{context.model}_{call.function}_"
+    same_name = sum(f"{f.name.rpartition('_')[0]}_" == prefix for f in known.values())
+    return Function(context.model, f"{prefix}{same_name + 1}", template, kernel)

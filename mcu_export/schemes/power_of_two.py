@@ -8,7 +8,7 @@ could overflow, costs frac bits, never correctness.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,6 +39,7 @@ from mcu_export.schemes.formats import PowerOfTwo
 
 ACCUMULATOR_MAX = 2**31 - 1
 MAX_SHIFT = 30
+SUM_BITS = 29
 
 
 def frac_bits_for(largest: float, bits: int) -> int:
@@ -77,13 +78,23 @@ def integer_limits(limits: Limits, fmt: PowerOfTwo) -> tuple[int, int]:
     return low, high
 
 
-def shift_between(frac_bits: int, common: int, bits: int) -> int:
-    """Left shift that brings integers of ``bits`` bits to ``common`` frac bits.
+def shift_to(fmt: PowerOfTwo, frac_bits: int) -> int:
+    """Left shift that brings integers of ``fmt`` to ``frac_bits``.
 
-    A negative one is a right shift that rounds half up. One by ``bits`` leaves 0 of every integer,
+    A negative one is a right shift that rounds half up. One by all bits leaves 0 of every integer,
     as any further one would; C cannot shift by 32 and more.
     """
-    return max(common - frac_bits, -bits)
+    return max(frac_bits - fmt.frac_bits, -fmt.bits)
+
+
+def common_frac_bits(formats: Sequence[PowerOfTwo]) -> int:
+    """Frac bits at which integers of all formats are added: those of the finest.
+
+    Where they are very far apart, the finest loses bits that lie far below the step of the others:
+    none may need more than 29 bits.
+    """
+    finest = max(fmt.frac_bits for fmt in formats)
+    return min(finest, *(fmt.frac_bits + SUM_BITS - fmt.bits for fmt in formats))
 
 
 def _taps_axes(op: Op) -> tuple[int, ...]:
@@ -131,17 +142,10 @@ def _add(
 ) -> QuantNode:
     assert isinstance(node.op, Add)
     first, second = inputs
-    frac = (first.format.frac_bits, second.format.frac_bits)
-    # Both inputs are shifted to the finer format; if they are very far apart, the finer one
-    # loses bits that lie far below the step of the other.
-    headroom = 29 - max(value.format.bits for value in inputs)
-    common = min(max(frac), min(frac) + headroom)
+    common = common_frac_bits([first.format, second.format])
     out_format = PowerOfTwo(wanted.bits, max(min(wanted.frac_bits, common), common - MAX_SHIFT))
     out_shift = common - out_format.frac_bits
-    shifts = (
-        shift_between(frac[0], common, wanted.bits),
-        shift_between(frac[1], common, wanted.bits),
-    )
+    shifts = (shift_to(first.format, common), shift_to(second.format, common))
     bound = (1 << out_shift) >> 1
     for value, shift in zip(inputs, shifts, strict=True):
         bound += math.ceil(value.largest * 2.0**shift) + 1
@@ -193,11 +197,10 @@ def _softmax(
     """Probabilities with all bits but the sign as frac bits; e is in Q15 of the table."""
     assert isinstance(node.op, Softmax)
     (x,) = inputs
-    bits = wanted.bits
-    out_format = PowerOfTwo(bits, bits - 1)
+    out_format = PowerOfTwo(wanted.bits, wanted.bits - 1)
     step = node.op.beta * 2.0**-x.format.frac_bits
-    table = exp_table(step if bits == 8 else step * 256, 256)
-    fine = exp_table(step, 256) if bits == 16 else ()
+    table = exp_table(step if x.format.bits == 8 else step * 256, 256)
+    fine = exp_table(step, 256) if x.format.bits == 16 else ()
     row = node.shape[-1]
     bound = row * 2**15
     if bound > ACCUMULATOR_MAX:
@@ -205,7 +208,7 @@ def _softmax(
             f"softmax over {row} elements: the sum does not fit 32 bits",
             where=f"layer {node.name!r} ({node.op.kind})",
         )
-    arithmetic = ExpSum(table, fine, bits - 1, 0, out_format.highest, bound)
+    arithmetic = ExpSum(table, fine, out_format.frac_bits, 0, out_format.highest, bound)
     return QuantNode(node, out_format, arithmetic, {}, {})
 
 

@@ -42,22 +42,29 @@ from mcu_export.schemes.element_arithmetic import (
     Slopes,
 )
 from mcu_export.schemes.formats import PowerOfTwo
-from mcu_export.schemes.power_of_two import MAX_SHIFT, Maker, Value, integer_limits, shift_between
+from mcu_export.schemes.power_of_two import (
+    MAX_SHIFT,
+    Maker,
+    Value,
+    common_frac_bits,
+    integer_limits,
+    shift_to,
+)
 
 POINTS, STEP = 513, 128  # of an interpolated function
 Formats = Mapping[str, PowerOfTwo]
 
 
 def _function(node: Node, inputs: list[Value], wanted: PowerOfTwo, _: Formats) -> QuantNode:
-    """A table of the function: all of it with 8 bits, 513 points with 16."""
+    """A table of the function: all of it for an input of 8 bits, 513 points for one of 16."""
     assert isinstance(node.op, ElementFunction)
     (x,) = inputs
-    steps = np.arange(256) if wanted.bits == 8 else np.arange(POINTS) * STEP
+    steps = np.arange(256) if x.format.bits == 8 else np.arange(POINTS) * STEP
     integers = x.format.lowest + steps
     with np.errstate(over="ignore"):
         real = np.nan_to_num(node.op.of(x.format.dequantize(integers)))
     table = tuple(int(v) for v in wanted.quantize(real))
-    kind = Lookup if wanted.bits == 8 else Interpolate
+    kind = Lookup if x.format.bits == 8 else Interpolate
     return QuantNode(node, wanted, kind(table, min(table), max(table)), {}, {})
 
 
@@ -84,14 +91,10 @@ HOW: dict[type[Op], str] = {
 def _combine(node: Node, inputs: list[Value], wanted: PowerOfTwo, formats: Formats) -> QuantNode:
     """Both are shifted to the finer frac bits, as far as 32 bits allow."""
     both, params, param_formats = operands(node, inputs, formats)
-    frac = [value.format.frac_bits for value in both]
-    common = min(max(frac), min(frac) + 29 - wanted.bits)
+    common = common_frac_bits([value.format for value in both])
     out_format = PowerOfTwo(wanted.bits, max(min(wanted.frac_bits, common), common - MAX_SHIFT))
     out_shift = common - out_format.frac_bits
-    shifts = (
-        shift_between(frac[0], common, wanted.bits),
-        shift_between(frac[1], common, wanted.bits),
-    )
+    shifts = (shift_to(both[0].format, common), shift_to(both[1].format, common))
     bound = (1 << out_shift) >> 1
     for value, shift in zip(both, shifts, strict=True):
         bound += math.ceil(value.largest * 2.0**shift) + 1
@@ -114,7 +117,8 @@ def _product(node: Node, inputs: list[Value], wanted: PowerOfTwo, formats: Forma
 def _slopes(node: Node, inputs: list[Value], wanted: PowerOfTwo, formats: Formats) -> QuantNode:
     """PReLU; a slope has at most so many frac bits that ``x << frac_bits`` fits 31 bits."""
     (x,) = inputs
-    slope_format = PowerOfTwo(wanted.bits, max(0, min(formats["alpha"].frac_bits, wanted.bits - 1)))
+    bits = formats["alpha"].bits
+    slope_format = PowerOfTwo(bits, max(0, min(formats["alpha"].frac_bits, bits - 1)))
     alpha = slope_format.quantize(node.params["alpha"])
     total = x.format.frac_bits + slope_format.frac_bits
     out_format = PowerOfTwo(wanted.bits, max(min(wanted.frac_bits, total), total - MAX_SHIFT))
@@ -132,10 +136,11 @@ def _slopes(node: Node, inputs: list[Value], wanted: PowerOfTwo, formats: Format
 
 def _join(node: Node, inputs: list[Value], wanted: PowerOfTwo, _: Formats) -> QuantNode:
     """All parts get the frac bits of the output; those far apart lose what they cannot hold."""
-    frac = [value.format.frac_bits for value in inputs]
-    bits = wanted.bits
-    out = PowerOfTwo(bits, min(max(wanted.frac_bits, max(frac) - MAX_SHIFT), min(frac) + 30 - bits))
-    shifts = tuple(shift_between(f, out.frac_bits, bits) for f in frac)
+    formats = [value.format for value in inputs]
+    least = max(fmt.frac_bits for fmt in formats) - MAX_SHIFT
+    most = min(fmt.frac_bits + MAX_SHIFT - fmt.bits for fmt in formats)
+    out = PowerOfTwo(wanted.bits, min(max(wanted.frac_bits, least), most))
+    shifts = tuple(shift_to(fmt, out.frac_bits) for fmt in formats)
     return QuantNode(node, out, Join(shifts, out.lowest, out.highest), {}, {})
 
 

@@ -29,7 +29,7 @@ from tests.cases.networks import CASES
 STEPS = {"conv": 40, "transpose": 40, "depthwise": 12, "dense": 20}
 
 
-def _samples(graph: Graph, count: int = 24) -> dict[str, np.ndarray]:
+def samples_of(graph: Graph, count: int = 24) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(5)
     return {
         tensor.name: generator.uniform(-2, 2, (count, *tensor.shape)).astype(np.float32)
@@ -39,7 +39,7 @@ def _samples(graph: Graph, count: int = 24) -> dict[str, np.ndarray]:
 
 def quantized(graph: Graph, scheme: str) -> QuantGraph:
     """The network in integers, min-max formats of random samples."""
-    return quantize_network(graph, calibrate(graph, _samples(graph)), scheme, "minmax")
+    return quantize_network(graph, calibrate(graph, samples_of(graph)), scheme, "minmax")
 
 
 def step_of(fmt: Format, weights_bits: int) -> float:
@@ -52,7 +52,7 @@ def step_of(fmt: Format, weights_bits: int) -> float:
 def write_c(quant: QuantGraph, backend: str, folder: Path) -> Exported:
     """The C files of a network, opened as an export."""
     program = lower(quant, BACKENDS[backend], "net")
-    golden = golden_of(quant, _samples(quant.graph), 2)
+    golden = golden_of(quant, samples_of(quant.graph), 2)
     for name, text in render(program, plan(program), golden, "case").files.items():
         (folder / name).write_text(text)
     manifest = {"layers": [{"name": step.layer} for step in program.steps]}
@@ -64,14 +64,14 @@ def _pairs(backend: str) -> list[tuple[str, str]]:
     kernels = BACKENDS[backend].kernels
     can = {(kernel.op, scheme) for kernel in kernels for scheme in kernel.schemes}
     ops = {name: {type(node.op) for node in make().nodes} for name, make in CASES.items()}
-    schemes = ABOUT_SCHEMES
+    schemes = [scheme for scheme in ABOUT_SCHEMES if scheme != "q15x7"]  # see test_widths.py
     return [(n, s) for n in CASES for s in schemes if all((op, s) in can for op in ops[n])]
 
 
 @pytest.mark.parametrize(("name", "scheme"), _pairs("plain-c"))
 def test_integers_are_near_float(name: str, scheme: str) -> None:
     graph = CASES[name]()
-    quant, samples = quantized(graph, scheme), _samples(graph)
+    quant, samples = quantized(graph, scheme), samples_of(graph)
     output = graph.outputs[0]
     fmt = quant.formats()[output]
     expected = run_float(graph, samples)[output]

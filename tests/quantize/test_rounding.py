@@ -7,6 +7,7 @@ import numpy as np
 from mcu_export.calibrate import calibrate
 from mcu_export.quantize import choose_formats, quantize
 from mcu_export.rounding import _spread, corrected_bias, learn_rounding, round_compensated
+from mcu_export.schemes.widths import UNIFORM
 from mcu_export.search import Choice, Measured, Meter
 from tests.helpers import after_passes, draw, rng, toy
 
@@ -36,7 +37,7 @@ def test_compensated_rounding_of_independent_inputs_is_the_nearest() -> None:
 def _begin() -> tuple[Meter, Measured]:
     graph = after_passes(toy())
     samples = draw(graph, 60)
-    choice = Choice(*choose_formats(graph, calibrate(graph, samples), "q7", "mse"))
+    choice = Choice(*choose_formats(graph, calibrate(graph, samples), UNIFORM["q7"], "mse"))
     meter = Meter(graph, samples)
     return meter, meter.measure(choice)
 

@@ -15,13 +15,14 @@ from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import choose_formats
 from mcu_export.reference import quantize_inputs, run_reference
 from mcu_export.schemes.power_of_two import ACCUMULATOR_MAX
+from mcu_export.schemes.widths import UNIFORM
 from mcu_export.search import Choice, Meter, descend
 from mcu_export.simulate import quantize_float32, simulate_layer
 from tests.helpers import after_passes, draw, quantized, rng, toy, weights
 
 
 def start_of(graph: Graph, samples: dict[str, np.ndarray], calibration: str = "mse") -> Choice:
-    return Choice(*choose_formats(graph, calibrate(graph, samples), "q7", calibration))
+    return Choice(*choose_formats(graph, calibrate(graph, samples), UNIFORM["q7"], calibration))
 
 
 def simulated(quant: QuantGraph, samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -75,7 +76,7 @@ def test_a_search_is_never_worse_than_least_squares(scheme: str, effort: str) ->
     graph = after_passes(toy())
     samples = draw(graph, 40)
     ranges = calibrate(graph, samples)
-    start = Choice(*choose_formats(graph, ranges, scheme, "mse"))
+    start = Choice(*choose_formats(graph, ranges, UNIFORM[scheme], "mse"))
     found = search(graph, ranges, samples, scheme, EFFORTS[effort])
     assert found.measured.error <= Meter(graph, samples).measure(start).error
     quant = choose_network(graph, ranges, samples, scheme, "output", effort)

@@ -10,6 +10,7 @@ import pytest
 from mcu_export.calibrate import calibrate
 from mcu_export.graph import rebuild, run_float
 from mcu_export.quantize import choose_formats, quantize, quantize_network
+from mcu_export.schemes.widths import UNIFORM
 from mcu_export.sensitivity import sensitivity
 from tests.helpers import after_passes, draw, toy
 
@@ -17,7 +18,7 @@ from tests.helpers import after_passes, draw, toy
 def test_the_worst_layer_comes_first() -> None:
     graph = after_passes(toy())
     samples = draw(graph, 30)
-    activations, params = choose_formats(graph, calibrate(graph, samples), "q7", "mse")
+    activations, params = choose_formats(graph, calibrate(graph, samples), UNIFORM["q7"], "mse")
     activations["pw"] = replace(activations["pw"], frac_bits=activations["pw"].frac_bits - 4)
     found = sensitivity(quantize(graph, "q7", activations, params), samples)
     assert found[0].name == "pw"

@@ -24,6 +24,7 @@ from mcu_export.schemes.power_of_two import (
     Value,
     frac_bits_for,
 )
+from mcu_export.schemes.widths import UNIFORM
 from tests.cases.networks import CASES
 from tests.helpers import draw
 
@@ -150,7 +151,7 @@ def test_shifts_and_bounds_of_every_op(name: str, scheme: str) -> None:
         if scale > 1 and name in ("multiply", "exponential_12"):
             continue  # infinite in float, too
         ranges = calibrate(graph, samples)
-        quant = quantize(graph, scheme, *choose_formats(graph, ranges, scheme, "mse"))
+        quant = quantize(graph, scheme, *choose_formats(graph, ranges, UNIFORM[scheme], "mse"))
         for node in quant.nodes:
             assert 0 <= getattr(node.arithmetic, "bias_shift", 0) <= 30
             assert 0 <= getattr(node.arithmetic, "out_shift", 0) <= 30

@@ -36,7 +36,8 @@ def _pool(context: LayerContext) -> Call:
     low, high = context.limits[0]
     average = isinstance(op, AveragePool2D)
     clamped = average or a.low > low or a.high < high
-    kernel = PoolKernel(context.ctype, window_of(context, op.kernel), a.low, a.high, clamped)
+    window = window_of(context, op.kernel)
+    kernel = PoolKernel(context.in_ctypes[0], context.ctype, window, a.low, a.high, clamped)
     name = "average_pool2d" if average else "max_pool2d"
     return Call(
         name,

@@ -17,6 +17,8 @@ class BinaryKernel:
     """Two operands; the texts are C expressions of ``first[...]`` and ``second[...]``."""
 
     about: str
+    first_ctype: str
+    second_ctype: str
     ctype: str
     elements: int
     first: str
@@ -70,8 +72,13 @@ def binary_call(context: LayerContext) -> Call:
     result = _RESULT[how]
     if getattr(context.op, "swapped", False):
         result = "second_value - first_value"
+    ctypes = context.in_ctypes
+    if "operand" in context.params:
+        ctypes += (context.param_ctype("operand"),)
     kernel = BinaryKernel(
         about=how,
+        first_ctype=ctypes[0],
+        second_ctype=ctypes[1],
         ctype=context.ctype,
         elements=elements(context.shape),
         first=texts[0],
@@ -92,5 +99,5 @@ def binary_call(context: LayerContext) -> Call:
         source=("plain_c/binary.c.j2", kernel),
         defines=(Define(context.macro("OUT_SHIFT"), a.out_shift, "right, of the result"),),
         consts=tuple(consts),
-        in_place=elements(shapes[0]) == elements(context.shape),
+        in_place=elements(shapes[0]) == elements(context.shape) and ctypes[0] == context.ctype,
     )

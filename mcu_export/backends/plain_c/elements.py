@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcu_export.backends.base import Call, LayerContext
-from mcu_export.backends.plain_c.kernels import AccumulateKernel
+from mcu_export.backends.plain_c.kernels import AccumulateKernel, accumulate_fields
 from mcu_export.ops import Shape, elements
 from mcu_export.program import Const
 
 
 @dataclass(frozen=True)
 class FunctionKernel:
-    """A function from a table; ``interpolated`` with 16 bits."""
+    """A function from a table; ``interpolated`` for inputs of 16 bits."""
 
+    in_ctype: str
     ctype: str
     elements: int
     interpolated: bool
@@ -25,6 +26,8 @@ class FunctionKernel:
 class SlopesKernel:
     """PReLU over rows of ``channels`` elements."""
 
+    in_ctype: str
+    alpha_ctype: str
     ctype: str
     rows: int
     channels: int
@@ -40,6 +43,7 @@ class SlopesKernel:
 class JoinPart:
     """One input of a concatenation: ``run`` elements in a row, with their shift as C."""
 
+    ctype: str
     run: int
     moved: str
 
@@ -107,13 +111,15 @@ def function_call(context: LayerContext) -> Call:
     interpolated = len(a.table) != 256
     about = "513 points, 128 inputs apart" if interpolated else "output for each input from -128"
     table = Const(context.name("table"), context.ctype, np.array(a.table), about)
-    kernel = FunctionKernel(context.ctype, elements(context.shape), interpolated)
+    kernel = FunctionKernel(
+        context.in_ctypes[0], context.ctype, elements(context.shape), interpolated
+    )
     return Call(
         "function",
         arguments=(context.inputs[0], table.name, context.output),
         source=("plain_c/function.c.j2", kernel),
         consts=(table,),
-        in_place=True,
+        in_place=context.in_ctypes == (context.ctype,),
     )
 
 
@@ -122,6 +128,8 @@ def slopes_call(context: LayerContext) -> Call:
     a, alpha = context.arithmetic, context.params["alpha"]
     channels = context.shape[-1]
     kernel = SlopesKernel(
+        context.in_ctypes[0],
+        context.param_ctype("alpha"),
         context.ctype,
         rows=elements(context.shape) // channels,
         channels=channels,
@@ -138,7 +146,7 @@ def slopes_call(context: LayerContext) -> Call:
         arguments=(context.inputs[0], const.name, context.output),
         source=("plain_c/prelu.c.j2", kernel),
         consts=(const,),
-        in_place=True,
+        in_place=context.in_ctypes == (context.ctype,),
     )
 
 
@@ -146,8 +154,10 @@ def join_call(context: LayerContext) -> Call:
     """Concatenation."""
     a, axis = context.arithmetic, context.op.axis
     parts = tuple(
-        JoinPart(elements(shape[axis:]), shifted(f"input{index}[i]", shift))
-        for index, (shape, shift) in enumerate(zip(context.shapes, a.shifts, strict=True))
+        JoinPart(ctype, elements(shape[axis:]), shifted(f"input{index}[i]", shift))
+        for index, (ctype, shape, shift) in enumerate(
+            zip(context.in_ctypes, context.shapes, a.shifts, strict=True)
+        )
     )
     kernel = JoinKernel(context.ctype, elements(context.shape[:axis]), parts, a.low, a.high)
     return Call(
@@ -213,11 +223,9 @@ def _even_offset(variable: str, chosen: tuple[int, ...], stride: int) -> str:
 def transpose_conv_kernel(context: LayerContext) -> TransposeConvKernel:
     """Geometry of a transposed convolution."""
     (shape,), out, weights = context.shapes, context.shape, context.params["weights"].shape
-    op, a = context.op, context.arithmetic
+    op = context.op
     return TransposeConvKernel(
-        context.ctype,
-        a.low,
-        a.high,
+        **accumulate_fields(context),
         in_height=shape[0],
         in_width=shape[1],
         in_channels=shape[2],

@@ -7,6 +7,7 @@ equal layers share one function.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from mcu_export.backends.base import LayerContext
 from mcu_export.ops.base import Shape
@@ -71,9 +72,24 @@ def window_of(context: LayerContext, kernel: tuple[int, int]) -> Window:
 class AccumulateKernel:
     """Conv, depthwise or dense: C types, geometry, saturation limits."""
 
+    in_ctype: str
+    weight_ctype: str
+    bias_ctype: str
     ctype: str
     low: int
     high: int
+
+
+def accumulate_fields(context: LayerContext) -> dict[str, Any]:
+    """The fields of an :class:`AccumulateKernel`."""
+    return {
+        "in_ctype": context.in_ctypes[0],
+        "weight_ctype": context.param_ctype("weights"),
+        "bias_ctype": context.param_ctype("bias"),
+        "ctype": context.ctype,
+        "low": context.arithmetic.low,
+        "high": context.arithmetic.high,
+    }
 
 
 @dataclass(frozen=True)
@@ -97,6 +113,7 @@ class DenseKernel(AccumulateKernel):
 class PoolKernel:
     """Max or average pooling."""
 
+    in_ctype: str
     ctype: str
     window: Window
     low: int
@@ -110,6 +127,8 @@ class PoolKernel:
 class AddKernel:
     """Element-wise addition; ``first`` and ``second`` are C expressions of the shifted inputs."""
 
+    first_ctype: str
+    second_ctype: str
     ctype: str
     elements: int
     first: str
@@ -147,6 +166,7 @@ class PadKernel:
 class SoftmaxKernel:
     """Softmax over ``row`` elements, ``rows`` times; the tables are arguments."""
 
+    in_ctype: str
     ctype: str
     rows: int
     row: int

@@ -24,6 +24,7 @@ from mcu_export.backends.plain_c.kernels import (
     PoolKernel,
     SoftmaxKernel,
     WindowKernel,
+    accumulate_fields,
     image_elements,
     window_of,
 )
@@ -53,8 +54,8 @@ from mcu_export.ops import (
 )
 from mcu_export.program import Const, Define, Overlap, ctype_bytes
 from mcu_export.schemes.power_of_two_elements import FUNCTIONS
+from mcu_export.schemes.widths import POWER_OF_TWO
 
-POWER_OF_TWO = frozenset({"q7", "q15"})
 Q7 = frozenset({"q7"})
 
 
@@ -99,17 +100,17 @@ def _accumulate_call(
 
 
 def _conv2d(context: LayerContext) -> Call:
-    a, weights = context.arithmetic, context.params["weights"]
+    weights = context.params["weights"]
     window = window_of(context, (weights.shape[1], weights.shape[2]))
-    kernel = WindowKernel(context.ctype, a.low, a.high, window)
+    kernel = WindowKernel(**accumulate_fields(context), window=window)
     return _accumulate_call(context, "conv2d", "plain_c/conv2d.c.j2", kernel, "out, h, w, in")
 
 
 def _depthwise(context: LayerContext) -> Call:
-    a, weights = context.arithmetic, context.params["weights"]
+    weights = context.params["weights"]
     window = window_of(context, (weights.shape[0], weights.shape[1]))
     multiplier = weights.shape[2] // context.shapes[0][2]
-    kernel = WindowKernel(context.ctype, a.low, a.high, window, multiplier)
+    kernel = WindowKernel(**accumulate_fields(context), window=window, multiplier=multiplier)
     return _accumulate_call(
         context, "depthwise_conv2d", "plain_c/depthwise_conv2d.c.j2", kernel, "h, w, out"
     )
@@ -128,21 +129,27 @@ def _plane_depthwise(context: LayerContext) -> Call:
 
 
 def _dense(context: LayerContext) -> Call:
-    a, weights = context.arithmetic, context.params["weights"]
-    rows = elements(context.shape) // weights.shape[0]
+    out_size, in_size = context.params["weights"].shape
+    rows = elements(context.shape) // out_size
     kernel = DenseKernel(
-        context.ctype, a.low, a.high, rows, in_size=weights.shape[1], out_size=weights.shape[0]
+        **accumulate_fields(context), rows=rows, in_size=in_size, out_size=out_size
     )
     return _accumulate_call(context, "dense", "plain_c/dense.c.j2", kernel, "out, in")
 
 
 def _pool_call(context: LayerContext, function: str, kernel: PoolKernel) -> Call:
+    trail = Overlap(0, trail_of_pixels(kernel.window, 0) * ctype_bytes(kernel.ctype))
     return Call(
         function,
         arguments=(context.inputs[0], context.output),
         source=(f"plain_c/{function}.c.j2", kernel),
-        overlaps=(Overlap(0, trail_of_pixels(kernel.window, 0) * ctype_bytes(kernel.ctype)),),
+        overlaps=(trail,) if kernel.in_ctype == kernel.ctype else (),
     )
+
+
+def _no_wider(context: LayerContext, read: int) -> bool:
+    """Whether an element of the output has at most as many bytes as one of input ``read``."""
+    return ctype_bytes(context.ctype) <= ctype_bytes(context.in_ctypes[read])
 
 
 def _is_clamped(context: LayerContext) -> bool:
@@ -154,7 +161,8 @@ def _is_clamped(context: LayerContext) -> bool:
 def _max_pool(context: LayerContext) -> Call:
     a = context.arithmetic
     window = window_of(context, context.op.kernel)
-    kernel = PoolKernel(context.ctype, window, a.low, a.high, _is_clamped(context))
+    clamped = _is_clamped(context)
+    kernel = PoolKernel(context.ctype, context.ctype, window, a.low, a.high, clamped)
     return _pool_call(context, "max_pool2d", kernel)
 
 
@@ -162,6 +170,7 @@ def _average_pool(context: LayerContext) -> Call:
     a = context.arithmetic
     window = window_of(context, context.op.kernel)
     kernel = PoolKernel(
+        context.in_ctypes[0],
         context.ctype,
         window,
         a.low,
@@ -176,6 +185,8 @@ def _average_pool(context: LayerContext) -> Call:
 def _add(context: LayerContext) -> Call:
     a = context.arithmetic
     kernel = AddKernel(
+        context.in_ctypes[0],
+        context.in_ctypes[1],
         context.ctype,
         elements(context.shape),
         shifted("first[i]", a.shifts[0]),
@@ -189,7 +200,7 @@ def _add(context: LayerContext) -> Call:
         "add",
         arguments=(*context.inputs, context.output),
         source=("plain_c/add.c.j2", kernel),
-        overlaps=(Overlap(0, 0), Overlap(1, 0)),
+        overlaps=tuple(Overlap(read, 0) for read in (0, 1) if _no_wider(context, read)),
     )
 
 
@@ -230,6 +241,7 @@ def _softmax(context: LayerContext) -> Call:
     a = context.arithmetic
     row = context.shape[-1]
     kernel = SoftmaxKernel(
+        context.in_ctypes[0],
         context.ctype,
         rows=elements(context.shape) // row,
         row=row,
@@ -250,7 +262,7 @@ def _softmax(context: LayerContext) -> Call:
         arguments=(context.inputs[0], *(const.name for const in consts), context.output),
         source=("plain_c/softmax.c.j2", kernel),
         consts=tuple(consts),
-        in_place=True,
+        in_place=context.in_ctypes == (context.ctype,),
     )
 
 
