@@ -70,14 +70,14 @@ def test_descent_repairs_a_bad_format() -> None:
     assert ended.error < 0.5 * start.error
 
 
-@pytest.mark.parametrize("scheme", ["q7", "q15"])
+@pytest.mark.parametrize("scheme", ["q7", "q15", "q15x7"])
 @pytest.mark.parametrize("effort", ["fast", "good"])
 def test_a_search_is_never_worse_than_least_squares(scheme: str, effort: str) -> None:
     graph = after_passes(toy())
     samples = draw(graph, 40)
     ranges = calibrate(graph, samples)
     start = Choice(*choose_formats(graph, ranges, UNIFORM[scheme], "mse"))
-    found = search(graph, ranges, samples, scheme, EFFORTS[effort])
+    found = search(graph, ranges, samples, UNIFORM[scheme], EFFORTS[effort])
     assert found.measured.error <= Meter(graph, samples).measure(start).error
     quant = choose_network(graph, ranges, samples, scheme, "output", effort)
     for node in quant.nodes:
