@@ -66,10 +66,11 @@ def command(
 ) -> None:
     """Fold the batch norms of MODEL into its weights and write OUT (default: MODEL_bnfused).
 
-    MODEL is a TensorFlow 1 checkpoint, with the graph in .meta or a naming convention, or a frozen
-    .pb. In a checkpoint all variables keep their names, those of the training alone are left out.
-    Variables of folded batch norms become neutral: a graph with batch norms computes the same as
-    one without. With `keep` they stay as they were, for graphs without batch norms only.
+    MODEL is a TensorFlow 1 checkpoint, with the graph in .meta or a naming convention, a frozen
+    .pb, or a Keras file of any version, which becomes a .keras of Keras 3. In a checkpoint all
+    variables keep their names, those of the training alone are left out. Variables of folded batch
+    norms become neutral: a graph with batch norms computes the same as one without. With `keep`
+    they stay as they were, for graphs without batch norms only.
     """
     from mcu_export.errors import UsageError  # noqa: PLC0415
     from mcu_export.fold import Settings, fold  # noqa: PLC0415

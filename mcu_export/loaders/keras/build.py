@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -84,13 +84,29 @@ def require_supported(model: ModelSpec, source: str) -> None:
     )
 
 
-def build_graph(
+@dataclass(frozen=True)
+class Call:
+    """One use of a layer: where the layer stands, and the nodes that it became."""
+
+    path: LayerPath
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Built:
+    """A graph, and which layer of the file made which of its nodes."""
+
+    graph: Graph
+    calls: tuple[Call, ...]
+
+
+def build(
     model: ModelSpec,
     weights: Weights,
     source: str,
     bn_epsilon: float | None,
     details: Mapping[str, Any],
-) -> Graph:
+) -> Built:
     """The graph of ``model``.
 
     Raises:
@@ -101,7 +117,10 @@ def build_graph(
     major = _major_version(str(details.get("keras_version", "")))
     walk = _Walk(builder, weights, bn_epsilon, major)
     outputs = walk.model(model, _inputs(model, builder), ())
-    return builder.finish(outputs, details)
+    graph = builder.finish(outputs, details)
+    kept = {node.name for node in graph.nodes}
+    calls = (Call(c.path, tuple(n for n in c.nodes if n in kept)) for c in walk.calls)
+    return Built(graph, tuple(call for call in calls if call.nodes))
 
 
 def _major_version(text: str) -> int:
@@ -158,7 +177,8 @@ class _Walk:
         self.weights = weights
         self.bn_epsilon = bn_epsilon
         self.keras_major = keras_major
-        self.calls = 0
+        self.uses = 0
+        self.calls: list[Call] = []
 
     def model(self, model: ModelSpec, inputs: list[str], path: LayerPath) -> list[str]:
         """The values of the model's outputs for the given values of its inputs."""
@@ -176,8 +196,8 @@ class _Walk:
         return [_fetch(results, ref, where) for ref in model.outputs]
 
     def _call(self, layer: LayerSpec, use: Use, inputs: list[str], path: LayerPath) -> list[str]:
-        self.calls += 1
-        if self.calls > MAX_USES:
+        self.uses += 1
+        if self.uses > MAX_USES:
             raise ModelFileError(f"more than {MAX_USES} uses of layers", where=self.builder.source)
         path = (*path, layer.name)
         if layer.model is not None:
@@ -193,8 +213,11 @@ class _Walk:
         one = Layer(layer, use, name, self.builder, read, self.bn_epsilon, self.keras_major)
         if not inputs:
             raise one.damaged("the layer has no input")
+        start = len(self.builder.nodes)
         try:
             made = HANDLERS[layer.class_name](one, inputs)
+            nodes = tuple(node.name for node in self.builder.nodes[start:])
+            self.calls.append(Call(path, nodes))
             return [made] if isinstance(made, str) else made
         except McuExportError as error:
             error.where = error.where if "layer " in error.where else one.where

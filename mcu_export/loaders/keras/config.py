@@ -230,7 +230,11 @@ def _functional(data: Json, depth: int) -> ModelSpec:
         for key in ("input_layers", "output_layers")
     )
     name = str(config.get("name", "model"))
-    return _renumbered(ModelSpec(name, tuple(layers), inputs, outputs))
+    model = ModelSpec(name, tuple(layers), inputs, outputs)
+    keras_3 = any(
+        isinstance(node, dict) for item in items for node in item.get("inbound_nodes") or ()
+    )
+    return _renumbered_outputs(model) if keras_3 else _renumbered(model)
 
 
 def _use(*inputs: Ref) -> Use:
@@ -295,6 +299,22 @@ def _flatten(value: Any, names: frozenset[str]) -> Iterator[Any]:
         yield from leaves if any(isinstance(leaf, Ref) for leaf in leaves) else (value,)
     elif value is not None:
         yield value
+
+
+def _renumbered_outputs(model: ModelSpec) -> ModelSpec:
+    """``model`` with the uses of its nested models counted from 0.
+
+    Keras 3 counts those of a nested Functional from 1 where it names the outputs, nowhere else.
+    """
+    nested = {
+        layer.name
+        for layer in model.layers
+        if layer.model is not None and layer.class_name != "Sequential"
+    }
+    outputs = (
+        replace(ref, use=ref.use - 1) if ref.layer in nested else ref for ref in model.outputs
+    )
+    return replace(model, outputs=tuple(outputs))
 
 
 def _renumbered(model: ModelSpec) -> ModelSpec:

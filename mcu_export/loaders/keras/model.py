@@ -7,18 +7,22 @@ run, and files that newer versions of Keras refuse to load still load here.
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mcu_export.errors import ModelFileError
 from mcu_export.graph import Graph
-from mcu_export.loaders.keras.build import build_graph, require_supported
-from mcu_export.loaders.keras.config import parse_model
+from mcu_export.loaders.keras.build import Built, build, require_supported
+from mcu_export.loaders.keras.config import ModelSpec, parse_model
 from mcu_export.loaders.keras.files import (
     CONFIG_MEMBER,
     MAX_FILE_BYTES,
     MAX_JSON_BYTES,
     METADATA_MEMBER,
     WEIGHTS_MEMBER,
+    Json,
     damage_reported,
     is_hdf5,
     is_zip,
@@ -27,12 +31,35 @@ from mcu_export.loaders.keras.files import (
     require_readable,
 )
 from mcu_export.loaders.keras.store import Hdf5Store
-from mcu_export.loaders.keras.weights import ArchiveWeights, LegacyWeights
+from mcu_export.loaders.keras.weights import ArchiveWeights, LegacyWeights, Weights
 
 
 def is_keras(path: Path) -> bool:
     """Whether the content is a Keras v3 archive or an HDF5 file; the name does not matter."""
     return is_zip(path) or is_hdf5(path)
+
+
+@dataclass(frozen=True, eq=False)
+class KerasFile:
+    """A Keras file, opened.
+
+    Attributes:
+        where: its path, for messages.
+        config: the configuration as the file has it.
+        model: the same, in one form for all versions.
+        weights: the arrays by layer.
+        details: format and version.
+    """
+
+    where: str
+    config: Json
+    model: ModelSpec
+    weights: Weights
+    details: Mapping[str, Any]
+
+    def build(self, bn_epsilon: float | None = None) -> Built:
+        """The graph, and which layer made which of its nodes."""
+        return build(self.model, self.weights, self.where, bn_epsilon, self.details)
 
 
 def load_keras(path: Path, *, bn_epsilon: float | None = None) -> Graph:
@@ -46,12 +73,17 @@ def load_keras(path: Path, *, bn_epsilon: float | None = None) -> Graph:
         ModelFileError: the file is unreadable, damaged, or no Keras model.
         UnsupportedLayerError: the network has a layer that is not supported.
     """
+    return open_keras(path).build(bn_epsilon).graph
+
+
+def open_keras(path: Path) -> KerasFile:
+    """A ``.keras`` or ``.h5`` file whose layers are all known; errors are those of loading."""
     path = Path(path)
     require_readable(path)
     if is_zip(path):
-        return _load_archive(path, bn_epsilon)
+        return _open_archive(path)
     if is_hdf5(path):
-        return _load_hdf5(path, bn_epsilon)
+        return _open_hdf5(path)
     raise ModelFileError(
         "the file is neither a .keras archive nor an HDF5 file",
         where=str(path),
@@ -59,7 +91,7 @@ def load_keras(path: Path, *, bn_epsilon: float | None = None) -> Graph:
     )
 
 
-def _load_archive(path: Path, bn_epsilon: float | None) -> Graph:
+def _open_archive(path: Path) -> KerasFile:
     where = str(path)
     with damage_reported(where), zipfile.ZipFile(path) as archive:
         config = parse_json(read_member(archive, CONFIG_MEMBER, MAX_JSON_BYTES, where), where)
@@ -69,10 +101,10 @@ def _load_archive(path: Path, bn_epsilon: float | None) -> Graph:
         weights = read_member(archive, WEIGHTS_MEMBER, MAX_FILE_BYTES, where)
     details = {"format": "keras v3", "keras_version": str(metadata.get("keras_version", ""))[:40]}
     store = Hdf5Store(weights, where)
-    return build_graph(model, ArchiveWeights(store, model), where, bn_epsilon, details)
+    return KerasFile(where, config, model, ArchiveWeights(store, model), details)
 
 
-def _load_hdf5(path: Path, bn_epsilon: float | None) -> Graph:
+def _open_hdf5(path: Path) -> KerasFile:
     where = str(path)
     with damage_reported(where):
         content = path.read_bytes()
@@ -87,7 +119,8 @@ def _load_hdf5(path: Path, bn_epsilon: float | None) -> Graph:
     version = store.attribute("", "keras_version")
     if version is None and store.has_group("model_weights"):
         version = store.attribute("model_weights", "keras_version")
-    model = parse_model(parse_json(text, where), where)
+    config = parse_json(text, where)
+    model = parse_model(config, where)
     require_supported(model, where)
     details = {"format": "keras h5", "keras_version": (version or "")[:40]}
-    return build_graph(model, LegacyWeights(store, model), where, bn_epsilon, details)
+    return KerasFile(where, config, model, LegacyWeights(store, model), details)
