@@ -76,8 +76,13 @@ def evaluate(
     )
 
 
+def class_count(quant: QuantGraph) -> int:
+    """How many classes the first output tells apart."""
+    return elements(quant.graph.shapes()[quant.graph.outputs[0]])
+
+
 def _check_labels(quant: QuantGraph, labels: Array) -> None:
-    classes = elements(quant.graph.shapes()[quant.graph.outputs[0]])
+    classes = class_count(quant)
     if labels.max() >= classes:
         raise SamplesError(
             f"there is a label {labels.max()}, and the network has {classes} classes",

@@ -190,8 +190,13 @@ def spread(count: int, wanted: int) -> Array:
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))
 
 
-def load_labels(text: str, count: int) -> Array:
-    """``count`` class numbers, int64; one-hot rows are accepted.
+def load_labels(text: str, count: int, classes: int = 0) -> Array:
+    """``count`` class numbers, int64; one-hot rows and rows of shares are accepted.
+
+    Args:
+        text: ``FILE.npz:KEY``.
+        count: how many there must be.
+        classes: outputs of the network, the length of a one-hot row; 0 if it is not known.
 
     Raises:
         SamplesError: there are none, several arrays, another number of them, or no class numbers.
@@ -200,21 +205,52 @@ def load_labels(text: str, count: int) -> Array:
     arrays = read_arrays(source)
     numbers = {k: a for k, a in arrays.items() if a.dtype.kind in NUMBERS}
     fitting = {k: a for k, a in numbers.items() if len(a) == count and a.ndim <= 2}
-    classes = {k: a for k, a in fitting.items() if a.ndim == 1 and a.dtype.kind in "iu"}
-    chosen = classes if len(classes) == 1 else fitting
+    numbered = {k: a for k, a in fitting.items() if a.ndim == 1 and a.dtype.kind in "iu"}
+    chosen = numbered if len(numbered) == 1 else fitting
     if len(chosen) != 1:
-        shapes = ", ".join(f"{key} {shape_text(array.shape)}" for key, array in arrays.items())
-        raise SamplesError(
-            f"{'several arrays' if chosen else 'no array'} of {count} labels",
-            where=f"{source.text}, which has {shapes or 'no arrays'}",
-            fix="one class number per sample: --labels FILE.npz:KEY",
-        )
+        raise _no_labels(arrays, count, bool(chosen), source)
     (labels,) = chosen.values()
     if labels.ndim == 2 and labels.shape[1] > 1:
-        labels = labels.argmax(axis=1)
+        labels = _from_one_hot(labels, classes, source)
     labels = labels.reshape(-1)
     if not np.all((labels >= 0) & (labels == np.floor(labels)) & (labels < 2**31)):
         raise SamplesError(
             "labels must be class numbers: 0, 1, 2 ...", where=source.text, fix="check the key"
         )
     return labels.astype(np.int64)
+
+
+def _no_labels(
+    arrays: Mapping[str, Array], count: int, several: bool, source: Source
+) -> SamplesError:
+    """Why none of the arrays serves, or which of them does not follow."""
+    shapes = ", ".join(f"{key} {shape_text(array.shape)}" for key, array in arrays.items())
+    texts = [key for key, array in arrays.items() if array.dtype.kind in "SU"]
+    fix = "one class number per sample: --labels FILE.npz:KEY"
+    if texts and not several:
+        fix = f"{texts[0]!r} holds texts: give each its number among the outputs, from 0"
+    return SamplesError(
+        f"{'several arrays' if several else 'no array'} of {count} labels",
+        where=f"{source.text}, which has {shapes or 'no arrays'}",
+        fix=fix,
+    )
+
+
+def _from_one_hot(rows: Array, classes: int, source: Source) -> Array:
+    """The column of each row's largest share, of which there must be one."""
+    if classes and rows.shape[1] != classes:
+        raise SamplesError(
+            f"one-hot labels of {rows.shape[1]} classes for {classes} outputs",
+            where=source.text,
+            fix="one column per output",
+        )
+    largest = rows.max(axis=1, keepdims=True)
+    bad = np.flatnonzero((rows == largest).sum(axis=1) != 1)
+    if bad.size:
+        raise SamplesError(
+            f"{bad.size} rows of labels name no class or several, the first is number {bad[0]}",
+            where=source.text,
+            fix="one-hot rows have one 1 and else zeros; or give class numbers",
+        )
+    numbers: Array = rows.argmax(axis=1)
+    return numbers

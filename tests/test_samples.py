@@ -292,6 +292,8 @@ BAD_LABELS = {
     "fractions": {"labels": np.array([0.5, 0.2, 1.0])},
     "infinity": {"labels": np.array([0, np.inf, 2])},
     "negative": {"labels": np.array([0, -1, 2])},
+    "rows without a class": {"labels": np.array([[0, 1], [0, 0], [1, 0]])},
+    "rows with NaN": {"labels": np.array([[0, 1], [np.nan, 1], [1, 0]])},
     "none": {},
     "objects of three axes": {"labels": np.ones((3, 2, 2))},
 }
@@ -302,6 +304,19 @@ def test_labels_that_cannot_be_used(what: str, tmp_path: Path) -> None:
     with pytest.raises(SamplesError) as caught:
         load_labels(saved(tmp_path, **BAD_LABELS[what]), 3)
     assert caught.value.exit_code == 5
+
+
+def test_one_hot_labels_have_a_column_per_output(tmp_path: Path) -> None:
+    text = saved(tmp_path, labels=np.eye(3))
+    assert load_labels(text, 3, 3).tolist() == [0, 1, 2]
+    with pytest.raises(SamplesError, match="3 classes for 5 outputs"):
+        load_labels(text, 3, 5)
+
+
+def test_labels_that_are_texts_are_told_from_missing_ones(tmp_path: Path) -> None:
+    with pytest.raises(SamplesError) as caught:
+        load_labels(saved(tmp_path, names=np.array(["yes", "no", "on"])), 3)
+    assert "'names' holds texts" in caught.value.fix
 
 
 def test_labels_of_a_file_that_is_none(tmp_path: Path) -> None:

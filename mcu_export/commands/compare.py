@@ -28,6 +28,7 @@ def command(
     """
     from mcu_export.comparison import compare_exports  # noqa: PLC0415
     from mcu_export.errors import UsageError  # noqa: PLC0415
+    from mcu_export.evaluate import class_count  # noqa: PLC0415
     from mcu_export.exported import open_export  # noqa: PLC0415
     from mcu_export.report.pictures import short  # noqa: PLC0415
     from mcu_export.samples import load_labels, load_samples  # noqa: PLC0415
@@ -40,7 +41,7 @@ def command(
         inputs = load_samples(samples, after.quant.graph.inputs)
         load_samples(samples, before.quant.graph.inputs)
         count = len(next(iter(inputs.values())))
-        truth = load_labels(labels, count) if labels else None
+        truth = load_labels(labels, count, class_count(after.quant)) if labels else None
     result = compare_exports(before, after, inputs, truth)
     if as_json:
         print_json(asdict(result))

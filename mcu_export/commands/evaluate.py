@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,13 +17,29 @@ from mcu_export.commands.common import (
     progress_bar,
 )
 
+GATE_FIX = "use more or more typical calibration samples, or --scheme q15"
+
+
+def _gate(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """A gate, unless it is NaN, which nothing is below."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("not a number", context, option)
+    return value
+
 
 @click.command("evaluate")
 @click.argument("folder", type=FOLDER)
 @click.option("--samples", required=True, metavar="F.npz[:KEY]", help="What to run it on.")
 @click.option("--labels", default="", metavar="F.npz:KEY", help="Class number of each sample.")
-@click.option("--min-accuracy", type=float, help="Fail (code 7) below this share, as .85.")
-@click.option("--max-drop", type=float, help="Fail (code 7) if more points are lost to integers.")
+@click.option(
+    "--min-accuracy", type=float, callback=_gate, help="Fail (code 7) below this share, as .85."
+)
+@click.option(
+    "--max-drop",
+    type=float,
+    callback=_gate,
+    help="Fail (code 7) if more points are lost to integers.",
+)
 @click.option("--classes", is_flag=True, help="Also show every class and the confusion matrix.")
 @click.option("--name", default="", help="Which export, where the folder holds several.")
 @common_options
@@ -41,7 +58,7 @@ def command(
     Signal to quantization noise (sqnr_db) is that of the first output.
     """
     from mcu_export.errors import UsageError, VerificationError  # noqa: PLC0415
-    from mcu_export.evaluate import evaluate  # noqa: PLC0415
+    from mcu_export.evaluate import class_count, evaluate  # noqa: PLC0415
     from mcu_export.exported import open_export  # noqa: PLC0415
     from mcu_export.samples import load_labels, load_samples  # noqa: PLC0415
 
@@ -50,7 +67,7 @@ def command(
     exported = open_export(folder, name)
     inputs = load_samples(samples, exported.quant.graph.inputs)
     total = len(next(iter(inputs.values())))
-    truth = load_labels(labels, total) if labels else None
+    truth = load_labels(labels, total, class_count(exported.quant)) if labels else None
     with progress_bar(as_json) as progress:
         result = evaluate(exported.quant, inputs, truth, lambda n: progress("evaluate", n, total))
     if as_json:
@@ -66,13 +83,15 @@ def command(
             _print_classes(result.confusion, exported.manifest["labels"])
     if min_accuracy is not None and (result.accuracy or 0.0) < min_accuracy:
         raise VerificationError(
-            f"accuracy {result.accuracy:.4f} is below {min_accuracy}", where="--min-accuracy"
+            f"accuracy {result.accuracy:.4f} is below {min_accuracy}",
+            where="--min-accuracy",
+            fix="accuracy is a share of 1, not percent" if min_accuracy > 1 else GATE_FIX,
         )
     if max_drop is not None and (result.drop or 0.0) > max_drop:
         raise VerificationError(
             f"{result.drop:.2f} points of accuracy are lost, {max_drop} are allowed",
             where="--max-drop",
-            fix="use more or more typical calibration samples, or --scheme q15",
+            fix=GATE_FIX,
         )
 
 

@@ -37,6 +37,7 @@ def command(
     where `mcu-export verify FOLDER --on qemu` has measured them.
     """
     from mcu_export.errors import UsageError  # noqa: PLC0415
+    from mcu_export.evaluate import class_count  # noqa: PLC0415
     from mcu_export.exported import open_export  # noqa: PLC0415
     from mcu_export.report.content import make_report, report_json  # noqa: PLC0415
     from mcu_export.report.page import page  # noqa: PLC0415
@@ -47,7 +48,10 @@ def command(
         raise UsageError("labels are of no use without samples", where="--labels")
     exported = open_export(folder, name)
     inputs = load_samples(samples, exported.quant.graph.inputs) if samples else None
-    truth = load_labels(labels, len(next(iter(inputs.values())))) if inputs and labels else None
+    truth = None
+    if inputs and labels:
+        count = len(next(iter(inputs.values())))
+        truth = load_labels(labels, count, class_count(exported.quant))
     with progress_bar(as_json) as progress:
         report = make_report(exported, inputs, truth, progress)
     if output:

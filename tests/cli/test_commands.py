@@ -98,12 +98,33 @@ def test_evaluate(cli, exported: Path) -> None:
         (["--min-accuracy", "1.01"], 7),
         (["--max-drop", "100"], 0),
         (["--max-drop", "-100"], 7),
+        (["--min-accuracy", "nan"], 2),
+        (["--max-drop", "nan"], 2),
     ],
 )
 def test_gates_on_accuracy(gate: list[str], code: int, cli, exported: Path) -> None:
     done = cli("evaluate", exported, "--samples", TEST, "--labels", LABELS, *gate)
     assert done.code == code
     assert gate[0] in done.err or code == 0
+
+
+def test_a_gate_in_percent_says_that_it_is_a_share(cli, exported: Path) -> None:
+    gate = ["--min-accuracy", "85"]
+    done = cli("evaluate", exported, "--samples", TEST, "--labels", LABELS, *gate)
+    assert (done.code, "not percent" in done.err) == (7, True)
+
+
+def test_figures_of_every_class(cli, exported: Path) -> None:
+    asked = ["evaluate", exported, "--samples", TEST, "--labels", LABELS]
+    facts = cli(*asked, "--json").json()
+    answers = np.array(facts["confusion"])
+    labels = np.load(KWS / "test.npz")["labels"]
+    assert answers.sum(axis=1).tolist() == np.bincount(labels, minlength=12).tolist()
+    assert answers.trace() / answers.sum() == facts["accuracy"]
+    table = cli(*asked, "--classes").out.splitlines()
+    start = next(i for i, line in enumerate(table) if line.startswith("class"))
+    for row, line in zip(answers, table[start + 1 :], strict=True):
+        assert line.split()[-12:] == [str(n) for n in row]
 
 
 def test_labels_of_classes_that_the_network_does_not_have(
