@@ -10,7 +10,8 @@ from typing import Any
 from mcu_export.budgets import check_compiled
 from mcu_export.errors import ModelFileError, OutOfDateError, UsageError
 from mcu_export.loaders import model_files
-from mcu_export.pipeline import Export, Options, Progress, make_export, silent
+from mcu_export.options import Options
+from mcu_export.pipeline import Export, Progress, make_export, silent
 from mcu_export.render import own_templates
 from mcu_export.samples import parse_source
 from mcu_export.version import __version__
@@ -53,7 +54,7 @@ def export(
         samples: calibration samples, ``FILE.npz[:KEY]``.
         test_samples: samples of the self-test; default: ``samples``.
         labels: one text per output element.
-        options: fields of :class:`mcu_export.pipeline.Options`: ``scheme``, ``backend``, ...
+        options: fields of :class:`mcu_export.options.Options`: ``scheme``, ``backend``, ...
 
     Returns:
         The manifest.
@@ -110,6 +111,7 @@ def export_files(
     if depfile:
         path, target = depfile
         listed = [*map(str, own_templates(given.get("templates", ""))), *sources.paths()]
+        listed += Options(**given).label_files
         text = depfile_text(target or str(folder / f"{made.program.name}.c"), listed)
         write_files(path.parent, {path.name: text})
     return made, written

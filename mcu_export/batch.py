@@ -13,6 +13,7 @@ from typing import Any
 from mcu_export.api import VERSION_FILE, export_files
 from mcu_export.config import Config, ModelConfig, located
 from mcu_export.errors import InternalError, McuExportError
+from mcu_export.options import Options
 from mcu_export.render import own_templates
 from mcu_export.write import depfile_text, write_files
 
@@ -109,6 +110,7 @@ def write_depfile(path: Path, target: str, config: Config, models: Sequence[Mode
     for model in models:
         listed += map(str, own_templates(model.options.get("templates", "")))
         listed += model.sources.paths()
+        listed += Options(**model.options).label_files
     unique = [source for source in dict.fromkeys(listed) if source != str(VERSION_FILE)]
     target = target or models[0].source
     text = depfile_text(target, [*unique, str(VERSION_FILE)])

@@ -128,8 +128,8 @@ def search(
     Never worse than least squares per tensor on the network as it is.
     """
     real = {name: np.asarray(array, np.float32) for name, array in samples.items()}
-    few = _part(real, EQUALIZE_SAMPLES)
-    used = _part(real, sample_count(graph, effort))
+    few = part(real, EQUALIZE_SAMPLES)
+    used = part(real, sample_count(graph, effort))
     total = (len(effort.strengths) + 2 * effort.roundings) * 100
     plain = Choice(*choose_formats(graph, ranges, widths, START))
     found = [Found(graph, Meter(graph, used).measure(plain))]
@@ -159,7 +159,7 @@ def sample_count(graph: Graph, effort: Effort) -> int:
     return min(max(effort.work // max(graph.macs(), 1), least), most)
 
 
-def _part(samples: Mapping[str, Array], count: int) -> dict[str, Array]:
+def part(samples: Mapping[str, Array], count: int) -> dict[str, Array]:
     """At most ``count`` samples, evenly spread over all."""
     chosen = spread(len(next(iter(samples.values()))), count)
     return {name: array[chosen] for name, array in samples.items()}

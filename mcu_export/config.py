@@ -19,7 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from mcu_export.api import Sources
 from mcu_export.emit import emitted
 from mcu_export.errors import McuExportError, UsageError
-from mcu_export.pipeline import Options, check_options
+from mcu_export.options import Options, check_options
 from mcu_export.toml_lines import line_of
 
 if sys.version_info >= (3, 11):
@@ -35,7 +35,7 @@ PATHS = ("model", "output", "samples", "test-samples", "labels")
 # What an export writes, after the model's name.
 OUTPUT_SUFFIXES = (".c", ".h", "_weights.h", "_test.h", "_reference.npz", ".json")
 # Options that a table or a file gives instead.
-NOT_KEYS = ("name", "labels")
+NOT_KEYS = ("name", "labels", "executor")
 TYPE_NAMES = {str: "a text in quotes", int: "an integer", float: "a number", bool: "true or false"}
 
 
@@ -214,6 +214,8 @@ class _Reader:
             for option, value in given.items()
             if option not in PATHS
         }
+        if options.get("sample_labels"):
+            options["sample_labels"] = self._samples(options["sample_labels"])
         if options.get("templates"):
             options["templates"] = str(self._file(options["templates"]))
         try:

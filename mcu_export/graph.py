@@ -7,6 +7,7 @@ here can be changed in place: a pass returns a new graph.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -16,6 +17,14 @@ import numpy as np
 
 from mcu_export.errors import InternalError
 from mcu_export.ops.base import Array, Op, Params, Shape
+
+
+def _read_only(content: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(content)
+
+
+# A search sends networks to other processes; Python does not know how to pickle a read-only view.
+copyreg.pickle(MappingProxyType, lambda view: (_read_only, (dict(view),)))
 
 NO_PARAMS: Params = MappingProxyType({})
 NO_DETAILS: Mapping[str, Any] = MappingProxyType({})

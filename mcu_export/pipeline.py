@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,27 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from mcu_export.backends import BACKENDS
-from mcu_export.budgets import Budgets, check_model
-from mcu_export.build import boards
-from mcu_export.calibrate import calibrate
+from mcu_export.budgets import check_model
+from mcu_export.calibrate import Ranges, calibrate
 from mcu_export.choose import EFFORTS, OUTPUT, choose_network, default_calibration
-from mcu_export.emit import emitted
 from mcu_export.errors import SamplesError, UsageError
+from mcu_export.executors import open_executor
 from mcu_export.graph import Graph, check, dump
 from mcu_export.loaders import load_network, model_files
 from mcu_export.lower import lower
-from mcu_export.names import check_model_name, model_name_from
+from mcu_export.mix_costs import Costs, macs_cost
+from mcu_export.mix_search import Mixed, search_mix
 from mcu_export.network_file import write_network
 from mcu_export.ops.base import Array, elements
+from mcu_export.options import Options, check_options
 from mcu_export.passes import run_passes
 from mcu_export.plan import plan
 from mcu_export.program import Layout, Program
 from mcu_export.quantgraph import QuantGraph
-from mcu_export.quantize import ABOUT_SCHEMES, CALIBRATIONS
 from mcu_export.reference import quantize_inputs, random_inputs, run_reference
 from mcu_export.render import render
 from mcu_export.report.manifest import loaded_layers, manifest, manifest_text
-from mcu_export.samples import load_samples, real_values, spread
+from mcu_export.samples import load_labels, load_samples, real_values, spread
+from mcu_export.schemes.widths import MIXED
 from mcu_export.self_test import Golden
 
 Progress = Callable[[str, int, int], None]
@@ -39,37 +39,6 @@ Progress = Callable[[str, int, int], None]
 
 def silent(stage: str, done: int, total: int) -> None:
     """Progress that nobody sees."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user can choose; every field is an option of ``mcu-export export``.
-
-    An empty ``scheme`` is that of a quantized file, else q7.
-    """
-
-    name: str = ""
-    scheme: str = ""
-    backend: str = "plain-c"
-    calibration: str = ""
-    effort: str = "fast"
-    bn_epsilon: float | None = None
-    labels: tuple[str, ...] = ()
-    test_count: int = 4
-    max_flash: int | None = None
-    max_ram: int | None = None
-    max_stack: int | None = None
-    max_instructions: int | None = None
-    board: str = ""
-    templates: str = ""
-    emit: tuple[str, ...] = ()
-
-    @property
-    def budgets(self) -> Budgets:
-        """The gates that the user set."""
-        return Budgets(
-            self.max_flash, self.max_ram, self.max_stack, self.max_instructions, self.board
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +78,7 @@ def make_export(
     source = _load(model, options)
     _check_labels(options.labels, source.graph)
     inputs = _samples(samples, source.graph, source.given)
-    quant = _quantized(source, inputs, options, progress)
+    quant, mixed = _quantized(source, inputs, options, progress)
     program = lower(quant, BACKENDS[options.backend], options.name, options.labels)
     layout = plan(program)
     shown = load_samples(test_samples, source.graph.inputs) if test_samples else inputs
@@ -117,6 +86,7 @@ def make_export(
     rendered = render(program, layout, golden, title(model), options.templates, options.emit)
     content = manifest(quant, program, layout, _manifest_options(options), _model_facts(model))
     content["loaded"] = loaded_layers(source.loaded)
+    content |= {"mix": mixed.facts()} if mixed else {}
     check_model(content, options.budgets)
     files = {name: text.encode() for name, text in rendered.files.items()}
     files[f"{options.name}_reference.npz"] = write_network(quant, golden.inputs)
@@ -137,7 +107,8 @@ def quantize_model(
     options = check_options(options, model)
     source = _load(model, options)
     inputs = _samples(samples, source.graph, source.given)
-    return _quantized(source, inputs, options, progress), inputs
+    quant, _ = _quantized(source, inputs, options, progress)
+    return quant, inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,22 +144,50 @@ def _load(model: Path, options: Options) -> _Source:
 
 def _quantized(
     source: _Source, samples: Mapping[str, Array], options: Options, progress: Progress
-) -> QuantGraph:
+) -> tuple[QuantGraph, Mixed | None]:
     """Calibrate and quantize, unless the file is quantized already."""
     if source.given is not None:
-        return source.given
+        return source.given, None
     count = len(next(iter(samples.values())))
     real, scheme = real_values(samples), options.scheme or "q7"
     ranges = calibrate(source.graph, real, lambda n: progress("calibrate", n, count))
-    return choose_network(
+    calibration = options.calibration or default_calibration(scheme)
+    if scheme == MIXED and calibration == OUTPUT:
+        mixed = _mixed(source.graph, ranges, real, options, partial(progress, "formats"))
+        return mixed.quant, mixed
+    quant = choose_network(
         source.graph,
         ranges,
         real,
         scheme,
-        options.calibration or default_calibration(scheme),
+        calibration,
         options.effort,
         partial(progress, "formats"),
     )
+    return quant, None
+
+
+def _mixed(
+    graph: Graph,
+    ranges: Ranges,
+    samples: Mapping[str, Array],
+    options: Options,
+    progress: Callable[[int, int], None],
+) -> Mixed:
+    """The best mix of widths within the limits of the options."""
+
+    def cost_of(quant: QuantGraph) -> Costs:
+        program = lower(quant, BACKENDS[options.backend], options.name)
+        flash = sum(step.weight_bytes for step in program.steps)
+        return Costs(flash, plan(program).arena_bytes, macs_cost(quant))
+
+    count = len(next(iter(samples.values())))
+    labels = load_labels(options.sample_labels, count) if options.sample_labels else None
+    effort = EFFORTS[options.effort]
+    with open_executor(options.executor) as executor:
+        return search_mix(
+            graph, ranges, samples, effort, cost_of, options.limits, labels, executor, progress
+        )
 
 
 def _check_labels(labels: tuple[str, ...], graph: Graph) -> None:
@@ -216,32 +215,6 @@ def _samples(samples: str, graph: Graph, given: QuantGraph | None) -> dict[str, 
     )
 
 
-def check_options(options: Options, model: Path) -> Options:
-    """The options, the name filled in from the model file where it is missing.
-
-    Raises:
-        UsageError: an unknown scheme, backend or calibration, an epsilon below 0, or a name that
-            C cannot use.
-    """
-    for option, value, known in (
-        ("--scheme", options.scheme or "q7", ABOUT_SCHEMES),
-        ("--backend", options.backend, BACKENDS),
-        ("--calibration", options.calibration or OUTPUT, (OUTPUT, *CALIBRATIONS)),
-        ("--effort", options.effort, EFFORTS),
-    ):
-        if value not in known:
-            raise UsageError(f"{value!r} is unknown", where=option, fix="use " + ", ".join(known))
-    if options.bn_epsilon is not None and not 0 <= options.bn_epsilon < math.inf:
-        what = f"an epsilon of {options.bn_epsilon} has no root"
-        raise UsageError(what, where="--bn-epsilon", fix="use one from 0 up, such as 0.001")
-    emitted(options.emit, "")
-    if options.board and options.board not in boards():
-        fix = "use " + ", ".join(boards())
-        raise UsageError(f"there is no board {options.board!r}", where="--board", fix=fix)
-    name = options.name or model_name_from(model.name.split(".")[0])
-    return Options(**{**vars(options), "name": check_model_name(name)})
-
-
 def golden_of(quant: QuantGraph, samples: Mapping[str, Array], count: int) -> Golden:
     """Integers of the self-test: ``count`` samples spread over those given."""
     chosen = spread(len(next(iter(samples.values()))), max(1, count))
@@ -264,9 +237,11 @@ def _model_facts(model: Path) -> dict[str, Any]:
 
 def _manifest_options(options: Options) -> dict[str, Any]:
     """The options that change the result."""
+    mixed = options.scheme == MIXED
     return {
         "calibration": options.calibration or default_calibration(options.scheme or "q7"),
         "effort": options.effort,
         "bn_epsilon": options.bn_epsilon,
         "test_count": options.test_count,
+        **({f"max_{name}": most for name, most in vars(options.limits).items()} if mixed else {}),
     }

@@ -23,6 +23,7 @@ ABOUT_SCHEMES = {
     "q7": "8 bits, every scale a power of two",
     "q15": "16 bits, every scale a power of two",
     "q15x7": "16-bit activations and 8-bit weights, every scale a power of two",
+    "mixed": "q7 or q15 for each layer, weights and activations apart, by the output's error",
     "int8": "8 bits after the TensorFlow Lite specification, weights per channel",
     "int16x8": "the same with 16-bit activations and 64-bit accumulators",
 }

@@ -159,7 +159,7 @@ class Backend:
     about: str
     kernels: tuple[Kernel, ...]
     includes: tuple[str, ...] = ()
-    schemes: tuple[str, ...] = field(default=("q7", "q15", "q15x7"))
+    schemes: tuple[str, ...] = field(default=("q7", "q15", "q15x7", "mixed"))
 
 
 def choose_kernel(backend: Backend, context: LayerContext, others: Sequence[Backend]) -> Kernel:

@@ -72,6 +72,30 @@ from mcu_export.errors import UsageError
 @click.option("--max-ram", type=int, metavar="BYTES", help="Fail if the arena needs more.")
 @click.option("--max-stack", type=int, metavar="BYTES", help="Fail if the stack gets deeper.")
 @click.option("--max-instructions", type=int, metavar="N", help="Fail if an inference takes more.")
+@click.option(
+    "--max-macs-cost",
+    type=int,
+    metavar="N",
+    help="Of mixed: MACs, 16 x 8 bits twice, 16 x 16 four times.",
+)
+@click.option(
+    "--max-drop",
+    type=float,
+    metavar="POINTS",
+    help="Of mixed: accuracy that may be lost on --samples.",
+)
+@click.option(
+    "--sample-labels",
+    default="",
+    metavar="F.npz:KEY",
+    help="Classes of --samples for --max-drop; without, no more answers may differ from float.",
+)
+@click.option(
+    "--executor",
+    default="",
+    metavar="KIND",
+    help="Search mixed side by side on threads[:N], processes[:N] or dask[:ADDRESS].",
+)
 @click.option("--board", default="", help="Where that is measured; default: mps2-an386.")
 @click.option("--templates", default="", metavar="DIR", help="Your templates, in place of ours.")
 @click.option(
@@ -136,6 +160,7 @@ def _export_model(model: Path, given: dict[str, Any]) -> None:
         return
     _print_folds(made.manifest)
     _print_layers(made.manifest)
+    _print_front(made.manifest)
     click.echo(f"\n{costs_text(made.manifest)}")
     if check:
         click.echo(f"up to date: {folder}")
@@ -160,6 +185,7 @@ def _print_layers(manifest: Any) -> None:
             "x".join(map(str, layer["shape"])),
             layer["macs"],
             layer["weight_bytes"],
+            widths_text(layer),
             layer["format"],
             layer.get("bias_shift"),
             layer.get("out_shift"),
@@ -174,6 +200,7 @@ def _print_layers(manifest: Any) -> None:
         "output",
         "MACs#",
         "weights#",
+        "bits",
         "format",
         "bias shift#",
         "out shift#",
@@ -182,6 +209,42 @@ def _print_layers(manifest: Any) -> None:
     ]
     title = f"{manifest['name']}: {manifest['scheme']}, {manifest['backend']}"
     print_table(title, columns, rows)
+
+
+def widths_text(layer: Any) -> str:
+    """``16 x 8 -> 16``: bits of inputs, of weights, of the output."""
+    read = "/".join(str(bits) for bits in dict.fromkeys(layer["input_bits"]))
+    weights = f" x {layer['weights_bits']}" if "weights_bits" in layer else ""
+    return f"{read}{weights} -> {layer['output_bits']}"
+
+
+def _print_front(manifest: Any) -> None:
+    """The mixes of widths that were measured, the least error first."""
+    if "mix" not in manifest:
+        return
+    rows = [
+        (
+            f"{100 * point['error']:.2f} %",
+            point["flash"],
+            point["ram"],
+            point["macs_cost"],
+            len(point["wide_values"]),
+            len(point["wide_layers"]),
+            "exported" if point["exported"] else "",
+        )
+        for point in manifest["mix"]["front"]
+    ]
+    columns = [
+        "error#",
+        "flash#",
+        "RAM#",
+        "MACs cost#",
+        "16-bit activations#",
+        "16-bit weights#",
+        "",
+    ]
+    error = 100 * manifest["mix"]["error"]
+    print_table(f"\nmixes of 8 and 16 bits; refined, the error is {error:.2f} %", columns, rows)
 
 
 def _bits(bound: int | None) -> int | None:

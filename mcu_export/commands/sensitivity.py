@@ -45,7 +45,8 @@ def command(
         if _is_export(model):
             quant, inputs = _exported(model, samples, name)
         else:
-            from mcu_export.pipeline import Options, quantize_model  # noqa: PLC0415
+            from mcu_export.options import Options  # noqa: PLC0415
+            from mcu_export.pipeline import quantize_model  # noqa: PLC0415
 
             options = Options(scheme=scheme, calibration=calibration, bn_epsilon=bn_epsilon)
             quant, inputs = quantize_model(model, samples, options, progress)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mcu_export.config import ConfigError, parse_config, read_config
-from mcu_export.pipeline import Options
+from mcu_export.options import Options
 from mcu_export.toml_lines import line_of
 
 GOOD = """\
