@@ -113,6 +113,8 @@ def _measure(
 
 def _export(network: Network, scheme: str, backend: str, folder: Path) -> Exported:
     base = _data() if network.in_data() else ROOT
+    if scheme == "int8" and network.quantized:
+        return _export_quantized(base / network.quantized, backend, folder / "export")
     samples = f"{base / network.samples}"
     if network.samples.startswith("random"):
         shape = tuple(int(size) for size in network.samples.split()[1].split("x"))
@@ -121,6 +123,12 @@ def _export(network: Network, scheme: str, backend: str, folder: Path) -> Export
     out = folder / "export"
     options = {"name": "net", "scheme": scheme, "backend": backend}
     export_files(Sources(base / network.model, samples), out, options)
+    return open_export(out)
+
+
+def _export_quantized(model: Path, backend: str, out: Path) -> Exported:
+    """A file that has its own integers needs neither samples nor a scheme."""
+    export_files(Sources(model), out, {"name": "net", "backend": backend})
     return open_export(out)
 
 

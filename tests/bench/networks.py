@@ -23,12 +23,16 @@ class Peer:
 
 @dataclass(frozen=True)
 class Network:
-    """A model file and calibration samples; ``random HxWxC`` draws them."""
+    """A model file and calibration samples; ``random HxWxC`` draws them.
+
+    ``quantized`` is a file of the same network in int8, which keeps its own integers.
+    """
 
     name: str
     model: str
     samples: str
     peers: tuple[Peer, ...] = ()
+    quantized: str = ""
 
     def in_data(self) -> bool:
         """Whether it is one of the real networks, which are not part of the project."""
@@ -49,6 +53,7 @@ NETWORKS = (
             Peer("Arm's legacy code", 6.91e6, 18304, 7475),
             Peer("CMSIS-NN 7 direct", 7.84e6, 16000, 30720),
         ),
+        "mlperf_tiny/keyword_spotting/kws_ref_model.tflite",
     ),
     Network("DNN_S", "mlkws/pretrained/DNN_S.pb", f"{_SPEECH}40ms.npz:mfcc"),
     Network("CNN_S", "mlkws/pretrained/CNN_S.pb", f"{_SPEECH}20ms.npz:mfcc[:,:,:10]"),
@@ -60,12 +65,14 @@ NETWORKS = (
             Peer("NNoM + legacy kernels", 23.24e6),
             Peer("CMSIS-NN 7 direct", 29.87e6, 49728, 24678),
         ),
+        "mlperf_tiny/image_classification/pretrainedResnet_quant.tflite",
     ),
     Network(
         "VWW",
         "mlperf_tiny/visual_wake_words/vww_96.h5",
         "random 96x96x3",
         (Peer("TinyEngine", 19.71e6), Peer("CMSIS-NN 7 direct", 24.71e6, 64512, 53043)),
+        "mlperf_tiny/visual_wake_words/vww_96_int8.tflite",
     ),
     Network(
         "AD",
@@ -75,5 +82,6 @@ NETWORKS = (
             Peer("NNoM + legacy kernels", 0.522e6),
             Peer("CMSIS-NN 7 direct", 0.579e6, 768, 6451),
         ),
+        "mlperf_tiny/anomaly_detection/ad01_int8.tflite",
     ),
 )

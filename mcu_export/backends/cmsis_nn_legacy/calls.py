@@ -13,7 +13,7 @@ from mcu_export.backends.base import Call, LayerContext
 from mcu_export.backends.cmsis_nn_legacy.constraints import SIZE_MAX, window
 from mcu_export.backends.cmsis_nn_legacy.interleave import interleaved
 from mcu_export.backends.plain_c.kernels import ClampKernel
-from mcu_export.backends.plain_c.table import format_defines
+from mcu_export.backends.plain_c.sums import format_defines
 from mcu_export.ops import elements
 from mcu_export.program import Const, Value
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mcu_export.backends.base import Call, Kernel, LayerContext
+from mcu_export.backends.plain_c import fast
 from mcu_export.backends.plain_c.affine_elements import (
-    RESCALE,
     changes_format,
     function_layer,
     in_ctype,
@@ -23,6 +23,7 @@ from mcu_export.backends.plain_c.affine_kernels import (
 )
 from mcu_export.backends.plain_c.affine_moves import MOVES
 from mcu_export.backends.plain_c.kernels import window_of
+from mcu_export.backends.plain_c.sums import HELPERS
 from mcu_export.ops import (
     Add,
     Array,
@@ -43,11 +44,6 @@ from mcu_export.schemes.fixed_point import INT32_MAX, narrow_multiplier
 from mcu_export.schemes.power_of_two_elements import FUNCTIONS
 
 AFFINE = frozenset({"int8", "int16x8"})
-HELPERS = {
-    "double": ("rescale", RESCALE),
-    "single": ("rescale_single", "plain_c/affine_rescale_single.c.j2"),
-    "wide": ("rescale_wide", "plain_c/affine_rescale_wide.c.j2"),
-}
 
 
 def _common(context: LayerContext, input_offset: int) -> dict[str, object]:
@@ -157,7 +153,13 @@ def _dense(context: LayerContext) -> Call:
     return _scaled_call(context, "dense", kernel, "out, in", bias)
 
 
+INT8 = frozenset({"int8"})
+PAIRED, BY_PLANES = (fast.small_sums,), (fast.sums_in_lanes,)
+
 AFFINE_KERNELS = (
+    Kernel("plain-c conv2d, paired weights", Conv2D, INT8, fast.conv2d, PAIRED),
+    Kernel("plain-c depthwise_conv2d, by planes", DepthwiseConv2D, INT8, fast.depthwise, BY_PLANES),
+    Kernel("plain-c dense, paired weights", Dense, INT8, fast.dense, PAIRED),
     Kernel("plain-c conv2d", Conv2D, AFFINE, _conv2d),
     Kernel("plain-c depthwise_conv2d", DepthwiseConv2D, AFFINE, _depthwise),
     Kernel("plain-c transpose_conv2d", TransposeConv2D, AFFINE, _transpose_conv2d),

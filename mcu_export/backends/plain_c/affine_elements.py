@@ -16,6 +16,7 @@ from mcu_export.backends.plain_c.affine_kernels import (
 )
 from mcu_export.backends.plain_c.binary import operand_index
 from mcu_export.backends.plain_c.elements import function_call
+from mcu_export.backends.plain_c.sums import RESCALE
 from mcu_export.ops import (
     elements,
 )
@@ -27,8 +28,6 @@ from mcu_export.schemes.affine_arithmetic import (
 )
 from mcu_export.schemes.affine_functions import curve_table
 from mcu_export.schemes.element_arithmetic import Interpolate, Lookup
-
-RESCALE = "plain_c/affine_rescale.c.j2"
 
 
 def in_ctype(context: LayerContext) -> str:

@@ -12,6 +12,7 @@ from mcu_export.backends.plain_c.affine_kernels import (
 )
 from mcu_export.backends.plain_c.elements import gather_call, transpose_call
 from mcu_export.backends.plain_c.kernels import ClampKernel, PoolKernel, image_elements, window_of
+from mcu_export.backends.plain_c.sums import RESCALE
 from mcu_export.ops import (
     AveragePool2D,
     Clamp,
@@ -27,7 +28,6 @@ from mcu_export.ops import (
 )
 
 AFFINE = frozenset({"int8", "int16x8"})
-RESCALE = "plain_c/affine_rescale.c.j2"
 
 
 def _pool(context: LayerContext) -> Call:

@@ -1,4 +1,6 @@
-"""Fast q7 kernels of plain-c: conv and dense on paired weights, depthwise plane by plane.
+"""Fast kernels of plain-c: conv and dense on paired weights, depthwise plane by plane.
+
+They serve q7 and int8, which differ in what becomes of a sum (:mod:`.sums`).
 
 One generated source serves every core: the compiler's feature macros choose vectors (MVE), pairs
 of 16 bits (DSP) or plain C, and all give the same bits.
@@ -7,16 +9,22 @@ of 16 bits (DSP) or plain C, and all give the same bits.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from mcu_export.backends.base import Call, LayerContext
 from mcu_export.backends.plain_c.kernels import Window, window_of
 from mcu_export.backends.plain_c.packing import Paired, fits_accumulators, pair_weights
+from mcu_export.backends.plain_c.sums import (
+    Result,
+    Sums,
+    channel_axes,
+    largest_input,
+    sums_of,
+)
 from mcu_export.backends.plain_c.trailing import trail_of_pixels, trail_of_planes
 from mcu_export.ops import elements
-from mcu_export.program import Const, Define, Overlap
+from mcu_export.program import Const, Overlap
 
 PLANE_BYTES = 1024
 MAX_OUT_SHIFT = 22
@@ -24,25 +32,10 @@ WORDS = 8
 
 
 @dataclass(frozen=True)
-class Narrow:
-    """How an accumulator becomes an int8: ``function(value)``, or with limits."""
-
-    narrow: str
-    low: int
-    high: int
-
-
-def narrow_of(arithmetic: Any) -> Narrow:
-    """The helper for the limits of a layer."""
-    low, high = arithmetic.low, arithmetic.high
-    named = {(0, 127): "relu8", (-128, 127): "saturate8"}
-    return Narrow(named.get((low, high), "clamp8"), low, high)
-
-
-@dataclass(frozen=True)
-class PairedKernel(Narrow):
+class PairedKernel:
     """What conv and dense on paired weights share."""
 
+    result: Result
     outputs: int
     odd_output: bool
     taps: int
@@ -65,10 +58,11 @@ class PairedConv(PairedKernel):
     """Convolution, two pixels at a time.
 
     ``pairs`` and ``single``: there are two pixels, there is a last single one. ``last_x`` is the
-    last column at which a window lies inside.
+    last column at which a window lies inside. ``zero`` fills the padding.
     """
 
     window: Window
+    zero: int
     real_taps: int
     pad_taps: int
     row_taps: int
@@ -107,9 +101,11 @@ class PairedDense(PairedKernel):
 
 
 @dataclass(frozen=True)
-class PlaneDepthwise(Narrow):
+class PlaneDepthwise:
     """Depthwise over one channel plane after the other; sizes in elements of the plane."""
 
+    result: Result
+    zero: int
     window: Window
     multiplier: int
     weight_count: int
@@ -154,25 +150,17 @@ class PlaneDepthwise(Narrow):
         return 3 * self.window.out_channels
 
 
-def flat_weights(context: LayerContext) -> Any:
-    """Weights as (out, taps)."""
-    weights = context.params["weights"]
-    return weights.reshape(weights.shape[0], -1)
-
-
-def paired_of(context: LayerContext) -> Paired:
+def paired_of(context: LayerContext, sums: Sums) -> Paired:
     """The weights of a conv or dense layer, paired."""
     dense = context.params["weights"].ndim == 2
-    return pair_weights(flat_weights(context), quads=dense or context.shapes[0][2] % 4 == 0)
+    return pair_weights(sums.flat_weights, quads=dense or context.shapes[0][2] % 4 == 0)
 
 
 def small_sums(context: LayerContext) -> bool:
     """The sums of paired weights must fit 32 bits."""
-    a, bias = context.arithmetic, context.params["bias"]
-    start = int(np.abs(bias).max()) * 2**a.bias_shift + ((1 << a.out_shift) >> 1)
-    low, high = context.limits[0]
-    fits = fits_accumulators(paired_of(context), max(-low, high), start)
-    return fits and bool(a.bound < 2**23)
+    sums, largest = sums_of(context), largest_input(context)
+    odd = int(np.abs(sums.flat_weights).sum(axis=1).max()) * largest + sums.start
+    return odd < 2**23 and fits_accumulators(paired_of(context, sums), largest, sums.start)
 
 
 def small_shift(context: LayerContext) -> bool:
@@ -180,43 +168,49 @@ def small_shift(context: LayerContext) -> bool:
     return bool(context.arithmetic.out_shift <= MAX_OUT_SHIFT)
 
 
-def paired_consts(context: LayerContext, paired: Paired, axes: str) -> tuple[Const, Const]:
-    """Weights in pairs, and the bias."""
+def sums_in_lanes(context: LayerContext) -> bool:
+    """The results must be shifted to the right by 2 to 22, the sums must fit 32 bits."""
+    sums = sums_of(context)
+    largest = int(np.abs(sums.weights).sum(axis=channel_axes(context)).max())
+    fits = largest * largest_input(context) + sums.start < 2**31
+    return fits and bool(sums.result.lanes)
+
+
+def paired_const(context: LayerContext, paired: Paired, axes: str) -> Const:
+    """Weights in pairs."""
     fmt = context.layer.param_formats["weights"]
     shape = "x".join(str(size) for size in context.params["weights"].shape)
     comment = f"weights, {shape} ({axes}), {fmt.text()}, as {paired.text()}"
-    weights = Const(context.name("weights"), "int16_t", paired.elements.ravel(), comment, WORDS)
-    return weights, context.const("bias", context.params["bias"], "out")
+    return Const(context.name("weights"), "int16_t", paired.elements.ravel(), comment, WORDS)
 
 
-def _arguments(context: LayerContext, scratch: str = "") -> tuple[str, ...]:
+def _arguments(context: LayerContext, sums: Sums, scratch: str = "") -> tuple[str, ...]:
     return (
         context.inputs[0],
         context.name("weights"),
-        context.name("bias"),
-        context.macro("BIAS_SHIFT"),
-        context.macro("OUT_SHIFT"),
+        *sums.arguments,
         *([scratch] if scratch else []),
         context.output,
     )
 
 
-def conv2d(context: LayerContext, defines: tuple[Define, ...]) -> Call:
+def conv2d(context: LayerContext) -> Call:
     """Call of a convolution on paired weights."""
-    weights, paired = context.params["weights"], paired_of(context)
+    sums = sums_of(context)
+    weights, paired = sums.weights, paired_of(context, sums)
     window = window_of(context, (weights.shape[1], weights.shape[2]))
     pixels = window.out_height * window.out_width
-    real_taps = flat_weights(context).shape[1]
+    real_taps = sums.flat_weights.shape[1]
     unit = weights.shape[1:3] == (1, 1) and context.op.strides == (1, 1) and not window.padded
-    narrow = narrow_of(context.arithmetic)
     kernel = PairedConv(
-        **vars(narrow),
+        result=sums.result,
         outputs=window.out_channels,
         odd_output=window.out_channels % 2 == 1,
         taps=paired.taps,
         coded=paired.coded,
         suffix="_coded" if paired.coded else "",
         window=window,
+        zero=sums.zero,
         real_taps=real_taps,
         pad_taps=paired.taps - real_taps,
         row_taps=window.kernel_width * window.in_channels,
@@ -232,21 +226,23 @@ def conv2d(context: LayerContext, defines: tuple[Define, ...]) -> Call:
     scratch = context.scratch((2 if kernel.pairs else 1) * paired.taps, "int16_t")
     return Call(
         "conv2d",
-        arguments=_arguments(context, scratch.variable),
+        arguments=_arguments(context, sums, scratch.variable),
         source=("plain_c/conv2d_packed.c.j2", kernel),
-        defines=defines,
-        consts=paired_consts(context, paired, "out, h, w, in"),
+        defines=sums.defines,
+        consts=(paired_const(context, paired, "out, h, w, in"), *sums.consts),
+        helpers=sums.helpers,
         scratch=scratch,
         overlaps=(Overlap(0, trail_of_pixels(window, 2)),),
     )
 
 
-def dense(context: LayerContext, defines: tuple[Define, ...]) -> Call:
+def dense(context: LayerContext) -> Call:
     """Call of a dense layer on paired weights."""
-    weights, paired = context.params["weights"], paired_of(context)
+    sums = sums_of(context)
+    weights, paired = sums.weights, paired_of(context, sums)
     outputs, in_size = weights.shape
     kernel = PairedDense(
-        **vars(narrow_of(context.arithmetic)),
+        result=sums.result,
         outputs=outputs,
         odd_output=outputs % 2 == 1,
         taps=paired.taps,
@@ -258,35 +254,37 @@ def dense(context: LayerContext, defines: tuple[Define, ...]) -> Call:
     )
     return Call(
         "dense",
-        arguments=_arguments(context),
+        arguments=_arguments(context, sums),
         source=("plain_c/dense_packed.c.j2", kernel),
-        defines=defines,
-        consts=paired_consts(context, paired, "out, in"),
+        defines=sums.defines,
+        consts=(paired_const(context, paired, "out, in"), *sums.consts),
+        helpers=sums.helpers,
     )
 
 
-def depthwise(context: LayerContext, defines: tuple[Define, ...]) -> Call:
+def depthwise(context: LayerContext) -> Call:
     """Call of a depthwise convolution plane by plane."""
-    weights = context.params["weights"]
+    sums = sums_of(context)
+    weights = sums.weights
     window = window_of(context, (weights.shape[0], weights.shape[1]))
-    kernel = _plane_kernel(context, window)
+    kernel = _plane_kernel(window, sums)
     scratch = context.scratch(kernel.plane_elements, "int16_t")
     by_channel = weights.transpose(2, 0, 1)
     return Call(
         "depthwise_conv2d",
-        arguments=_arguments(context, scratch.variable),
+        arguments=_arguments(context, sums, scratch.variable),
         source=("plain_c/depthwise_plane.c.j2", kernel),
-        defines=defines,
+        defines=sums.defines,
         consts=(
             context.const("weights", by_channel, "out, h, w"),
-            context.const("bias", context.params["bias"], "out"),
+            *sums.consts,
         ),
         scratch=scratch,
         overlaps=(Overlap(0, 0, exact=True),) if kernel.in_place else (),
     )
 
 
-def _plane_kernel(context: LayerContext, w: Window) -> PlaneDepthwise:
+def _plane_kernel(w: Window, sums: Sums) -> PlaneDepthwise:
     multiplier = w.out_channels // w.in_channels
     span_y = (w.kernel_height - 1) * w.dilation_y + 1
     span_x = (w.kernel_width - 1) * w.dilation_x + 1
@@ -299,7 +297,8 @@ def _plane_kernel(context: LayerContext, w: Window) -> PlaneDepthwise:
     kept = max(0, rows - block * w.stride_y)
     three = (w.kernel_height, w.kernel_width, w.dilation_y, w.dilation_x) == (3, 3, 1, 1)
     return PlaneDepthwise(
-        **vars(narrow_of(context.arithmetic)),
+        result=sums.result,
+        zero=sums.zero,
         window=w,
         multiplier=multiplier,
         weight_count=w.kernel_height * w.kernel_width,

@@ -28,6 +28,7 @@ from mcu_export.backends.plain_c.kernels import (
     image_elements,
     window_of,
 )
+from mcu_export.backends.plain_c.sums import format_defines
 from mcu_export.backends.plain_c.trailing import trail_of_pixels
 from mcu_export.ops import (
     Add,
@@ -52,24 +53,11 @@ from mcu_export.ops import (
     TransposeConv2D,
     elements,
 )
-from mcu_export.program import Const, Define, Overlap, ctype_bytes
+from mcu_export.program import Const, Overlap, ctype_bytes
 from mcu_export.schemes.power_of_two_elements import FUNCTIONS
 from mcu_export.schemes.widths import POWER_OF_TWO
 
 Q7 = frozenset({"q7"})
-
-
-def format_defines(context: LayerContext) -> tuple[Define, ...]:
-    """Frac bits and shifts of an accumulating layer, as the weight header shows them."""
-    layer, a = context.layer, context.arithmetic
-    return (
-        Define(context.macro("IN_FRAC_BITS"), context.formats[0].frac_bits, "input"),
-        Define(context.macro("WEIGHT_FRAC_BITS"), layer.param_formats["weights"].frac_bits, ""),
-        Define(context.macro("BIAS_FRAC_BITS"), layer.param_formats["bias"].frac_bits, ""),
-        Define(context.macro("OUT_FRAC_BITS"), layer.format.frac_bits, "output"),
-        Define(context.macro("BIAS_SHIFT"), a.bias_shift, "left, of the bias"),
-        Define(context.macro("OUT_SHIFT"), a.out_shift, "right, of the accumulator"),
-    )
 
 
 def accumulate_consts(context: LayerContext, axes: str) -> tuple[Const, Const]:
@@ -114,18 +102,6 @@ def _depthwise(context: LayerContext) -> Call:
     return _accumulate_call(
         context, "depthwise_conv2d", "plain_c/depthwise_conv2d.c.j2", kernel, "h, w, out"
     )
-
-
-def _paired_conv2d(context: LayerContext) -> Call:
-    return fast.conv2d(context, format_defines(context))
-
-
-def _paired_dense(context: LayerContext) -> Call:
-    return fast.dense(context, format_defines(context))
-
-
-def _plane_depthwise(context: LayerContext) -> Call:
-    return fast.depthwise(context, format_defines(context))
 
 
 def _dense(context: LayerContext) -> Call:
@@ -275,11 +251,11 @@ def _transpose_conv(context: LayerContext) -> Call:
 FAST = (fast.small_sums, fast.small_shift)
 
 KERNELS = (
-    Kernel("plain-c conv2d, paired weights", Conv2D, Q7, _paired_conv2d, FAST),
+    Kernel("plain-c conv2d, paired weights", Conv2D, Q7, fast.conv2d, FAST),
     Kernel("plain-c conv2d", Conv2D, POWER_OF_TWO, _conv2d),
-    Kernel("plain-c depthwise_conv2d, by planes", DepthwiseConv2D, Q7, _plane_depthwise),
+    Kernel("plain-c depthwise_conv2d, by planes", DepthwiseConv2D, Q7, fast.depthwise),
     Kernel("plain-c depthwise_conv2d", DepthwiseConv2D, POWER_OF_TWO, _depthwise),
-    Kernel("plain-c dense, paired weights", Dense, Q7, _paired_dense, FAST),
+    Kernel("plain-c dense, paired weights", Dense, Q7, fast.dense, FAST),
     Kernel("plain-c dense", Dense, POWER_OF_TWO, _dense),
     Kernel("plain-c max_pool2d", MaxPool2D, POWER_OF_TWO, _max_pool),
     Kernel("plain-c average_pool2d", AveragePool2D, POWER_OF_TWO, _average_pool),
