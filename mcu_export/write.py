@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 from collections.abc import Mapping
@@ -9,6 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcu_export.errors import McuExportError
+from mcu_export.folder_lock import locked
+
+TOKEN_BYTES = 4
+TOKEN = "[0-9a-f]" * 2 * TOKEN_BYTES
 
 
 class WriteError(McuExportError):
@@ -43,17 +48,23 @@ def out_of_date(folder: Path, files: Mapping[str, bytes]) -> tuple[str, ...]:
 def write_files(folder: Path, files: Mapping[str, bytes], last: str = "") -> Written:
     """Write what differs; either all of it appears or the folder stays as it was.
 
-    Everything is written beside its target first, and flushed; then it is renamed over it, the
-    file ``last`` at the end. If a rename fails, the earlier ones are undone.
+    Everything is written beside its target first, and flushed; then it is renamed over it. If a
+    rename fails, the earlier ones are undone. Other writers wait until this one is done.
+
+    C files, which make asks about, come after their headers, and the file ``last`` at the end: of
+    a process that is killed between two renames make finds an old C file, and exports again. What
+    such a process left beside the targets is removed by the next one.
 
     Raises:
         WriteError: the folder or a file cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        changed = out_of_date(folder, files)
-        order = sorted(changed, key=lambda name: name == last)
-        _replace_all(folder, {name: files[name] for name in order})
+        with locked(folder):
+            _remove_leftovers(folder, files)
+            changed = out_of_date(folder, files)
+            order = sorted(changed, key=lambda name: (name == last, name.endswith(".c")))
+            _replace_all(folder, {name: files[name] for name in order})
     except OSError as error:
         raise WriteError(
             f"{error.strerror or error}",
@@ -70,10 +81,18 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
+def _remove_leftovers(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Temporary files of a writer that was killed; no other one is at work now."""
+    for name in files:
+        target = folder / name
+        for path in target.parent.glob(f".{glob.escape(target.name)}.{TOKEN}.tmp"):
+            path.unlink(missing_ok=True)
+
+
 def _replace_all(folder: Path, files: Mapping[str, bytes]) -> None:
     staged: dict[Path, Path] = {}
     undo: list[_Renamed] = []
-    token = secrets.token_hex(4)
+    token = secrets.token_hex(TOKEN_BYTES)
     try:
         for name, content in files.items():
             target = folder / name

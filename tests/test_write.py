@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mcu_export import folder_lock
 from mcu_export.write import WriteError, Written, depfile_text, out_of_date, write_files
 from tests.helpers import run
 
@@ -76,7 +79,7 @@ def test_the_last_file_appears_last(folder: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Path, "replace", noted)
     write_files(folder, {"m.json": b"1", "x.c": b"2", "y.h": b"3"}, "m.json")
-    assert order == ["x.c", "y.h", "m.json"]
+    assert order == ["y.h", "x.c", "m.json"]
 
 
 class Stopped(BaseException):
@@ -197,29 +200,89 @@ def test_a_folder_in_the_place_of_a_file(folder: Path) -> None:
     assert (folder / "b.h").read_bytes() == OLD["b.h"]
 
 
-def test_two_writers_at_once_leave_one_of_both(tmp_path: Path) -> None:
-    """Each file is always one writer's, whole; nothing temporary stays."""
-    large = {name: bytes([i]) * 200_000 for i, name in enumerate("abcdef")}
-    other = {name: bytes([100 + i]) * 300_000 for i, name in enumerate("abcdef")}
-    errors: list[BaseException] = []
+WRITER = """
+import sys
+from pathlib import Path
+from mcu_export import folder_lock
+from mcu_export.write import write_files
+mark, size = int(sys.argv[2]), int(sys.argv[3])
+files = {f"{i}.{'c' if i == 0 else 'h'}": bytes([mark]) * size for i in range(6)}
+for _ in range(int(sys.argv[4])):
+    write_files(Path(sys.argv[1]), files)
+"""
 
-    def work(files: dict[str, bytes]) -> None:
-        try:
-            for _ in range(5):
-                write_files(tmp_path, files)
-        except BaseException as error:
-            errors.append(error)
 
-    threads = [threading.Thread(target=work, args=(files,)) for files in (large, other)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    got = content(tmp_path)
-    assert set(got) == set("abcdef")
-    for name, found in got.items():
-        assert found in (large[name], other[name])
+def writer(folder: Path, mark: int, times: int, preload: str = "") -> subprocess.Popen[bytes]:
+    """A process that writes six files of ``mark`` bytes."""
+    command = [sys.executable, "-c", preload + WRITER, str(folder), str(mark)]
+    return subprocess.Popen([*command, str(100_000 + mark), str(times)])
+
+
+def test_processes_at_once_leave_one_of_them_whole(tmp_path: Path) -> None:
+    """All files are of one and the same writer; nothing temporary stays."""
+    processes = [writer(tmp_path, mark, 10) for mark in (1, 2, 3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert len(set(content(tmp_path).values())) == 1
+    assert len(content(tmp_path)) == 6
+
+
+@pytest.mark.parametrize(
+    ("call", "count"),
+    [("fsync", 1), ("fsync", 6), ("replace", 1), ("replace", 3), ("replace", 6), ("unlink", 3)],
+)
+def test_killed_at_any_point(tmp_path: Path, call: str, count: int) -> None:
+    """No file is half-written, make would export again, and the next export is whole."""
+    assert writer(tmp_path, 1, 1).wait() == 0
+    owner = "os" if call == "fsync" else "pathlib.Path"
+    preload = f"""
+import os, pathlib, signal
+before, left = {owner}.{call}, [{count}]
+def kill(*arguments, **options):
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return before(*arguments, **options)
+{owner}.{call} = kill
+"""
+    assert writer(tmp_path, 2, 1, preload).wait() == -signal.SIGKILL
+    found = {name: data for name, data in content(tmp_path).items() if name[0] != "."}
+    whole = {mark: bytes([mark]) * (100_000 + mark) for mark in (1, 2)}
+    assert set(found.values()) <= set(whole.values())
+    if found["0.c"] == whole[2]:
+        assert set(found.values()) == {whole[2]}
+    assert writer(tmp_path, 3, 1).wait() == 0
+    assert len(content(tmp_path)) == 6
+    assert set(content(tmp_path).values()) == {bytes([3]) * 100_003}
+
+
+def test_a_writer_waits_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A holder that stays makes an error; one that is killed holds nothing."""
+    monkeypatch.setattr(folder_lock, "WAIT_SECONDS", 0.2)
+    hold = "import fcntl, os, sys, time\nfcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX)\n"
+    hold += "print('held', flush=True)\ntime.sleep(600)\n"
+    command = [sys.executable, "-c", hold, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(WriteError, match="another mcu-export has been writing"):
+            write_files(tmp_path, OLD)
+        assert content(tmp_path) == {}
+        holder.kill()
+        holder.wait()
+    write_files(tmp_path, OLD)
+    assert content(tmp_path) == OLD
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """The system refuses the third file in its middle: the folder stays as it was."""
+    assert writer(tmp_path, 1, 1).wait() == 0
+    limit = (
+        "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+    )
+    assert writer(tmp_path, 2, 1, limit).wait() == 1
+    assert len(content(tmp_path)) == 6
+    assert set(content(tmp_path).values()) == {bytes([1]) * 100_001}
 
 
 def test_the_depfile_is_read_by_make(tmp_path: Path) -> None:

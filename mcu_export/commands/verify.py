@@ -64,7 +64,7 @@ def command(
     from mcu_export.build import Target  # noqa: PLC0415
     from mcu_export.errors import UsageError  # noqa: PLC0415
     from mcu_export.exported import open_export  # noqa: PLC0415
-    from mcu_export.serial_line import verify_serial  # noqa: PLC0415
+    from mcu_export.serial_board import verify_serial  # noqa: PLC0415
     from mcu_export.verify import choose_inputs, verify  # noqa: PLC0415
 
     device = on.removeprefix("serial:") if on and on.startswith("serial:") else ""
@@ -91,7 +91,9 @@ def command(
             progress("compare", done, total)
 
         if device:
-            verdict = verify_serial(exported, inputs, device, baud, show)
+            verdict, damaged = verify_serial(exported, inputs, device, baud, show)
+            if damaged:
+                click.echo(f"note: {damaged} lines came damaged and were sent again", err=True)
         else:
             verdict = verify(exported, inputs, target, show)
     _tell(verdict, as_json)

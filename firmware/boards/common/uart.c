@@ -1,5 +1,6 @@
 /*
- * The serial line of port.h on the UART of the MPS2 boards, at UART_BASE from board.mk.
+ * The serial line of port.h on the UART of the MPS2 boards, at UART_BASE from board.mk,
+ * with a clock of UART_MHZ.
  * Source: Arm, "Cortex-M System Design Kit", APB UART.
  */
 #include "port.h"
@@ -16,9 +17,13 @@
 #define CTRL_TX_AND_RX 0x3U
 #define BAUD 115200U
 
+#ifndef UART_MHZ
+#define UART_MHZ SYSTICK_MHZ
+#endif
+
 void port_serial_init(void)
 {
-    UART_BAUDDIV = SYSTICK_MHZ * 1000000U / BAUD;
+    UART_BAUDDIV = UART_MHZ * 1000000U / BAUD;
     UART_CTRL = CTRL_TX_AND_RX;
 }
 
