@@ -36,7 +36,7 @@ UNSUPPORTED = {
     "normalization axis": ((4, 5), lambda: layers.Normalization(axis=(1, 2)), "axes"),
     "channels first": ((4, 5, 6), lambda: layers.MaxPooling2D(data_format="channels_first"), "ch"),
     "unknown": ((4, 5), layers.LayerNormalization, "LayerNormalization"),
-    "step": ((3, 8, 8, 1), lambda: layers.TimeDistributed(layers.Conv2D(2, 3)), "Conv2D"),
+    "step": ((3, 4), lambda: layers.TimeDistributed(layers.RepeatVector(2)), "RepeatVector"),
 }
 
 

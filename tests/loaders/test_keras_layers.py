@@ -149,6 +149,10 @@ def made(class_name: str) -> layers.Layer:
 STEPS = {
     "dense": ((5, 4), lambda: layers.TimeDistributed(layers.Dense(3, activation="relu"))),
     "conv 1d": ((3, 9, 2), lambda: layers.TimeDistributed(layers.Conv1D(4, 3, padding="same"))),
+    "conv 2d": ((3, 6, 5, 2), lambda: layers.TimeDistributed(layers.Conv2D(4, 3, 2))),
+    "separable 2d": ((2, 6, 5, 2), lambda: layers.TimeDistributed(layers.SeparableConv2D(4, 3))),
+    "global 2d": ((2, 6, 5, 2), lambda: layers.TimeDistributed(layers.GlobalMaxPooling2D())),
+    "one step": ((1, 6, 5, 2), lambda: layers.TimeDistributed(layers.MaxPooling2D(2))),
     "pooling": ((3, 9, 2), lambda: layers.TimeDistributed(layers.MaxPooling1D(2))),
     "global": ((3, 9, 2), lambda: layers.TimeDistributed(layers.GlobalAveragePooling1D())),
     "batch norm": ((3, 4), lambda: layers.TimeDistributed(layers.BatchNormalization())),

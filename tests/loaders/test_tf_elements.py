@@ -70,6 +70,13 @@ NETWORKS = {
     "times a constant image": (lambda x: x * weights(9, 8, 3), "multiply"),
     "maximum of a constant": (lambda x: tf.maximum(x, weights(3)), "maximum"),
     "minimum of a constant": (lambda x: tf.minimum(weights(9, 8, 3), x), "minimum"),
+    "square": (lambda x: tf.square(conv(x, 2)), "conv2d multiply"),
+    "dilated conv of a sequence": (
+        lambda x: tf.nn.conv1d(x[:, 0], weights(3, 3, 4), 1, "SAME", dilations=3),
+        "gather conv2d reshape",
+    ),
+    "tile": (lambda x: tf.tile(x, [1, 2, 1, 3]), "gather"),
+    "repeat": (lambda x: tf.repeat(x, 3, axis=2), "gather reshape"),
     "concat channels": (lambda x: tf.concat([x, conv(x), x], -1), "conv2d concatenate"),
     "concat rows": (lambda x: tf.concat([x, conv(x, 3)], 1), "conv2d concatenate"),
     "split": (lambda x: tf.split(x, 2, 2)[1], "gather"),

@@ -17,11 +17,12 @@ from mcu_export.loaders.keras.config import LayerSpec, ModelSpec, Ref, Use
 from mcu_export.loaders.keras.convolutions import CONVOLUTIONS
 from mcu_export.loaders.keras.layer import MAX_VALUE_ELEMENTS, Handler, Layer
 from mcu_export.loaders.keras.layers import LAYERS
+from mcu_export.loaders.keras.moves import take
 from mcu_export.loaders.keras.ops import OPERATIONS
 from mcu_export.loaders.keras.shapes import PER_STEP, SHAPES
 from mcu_export.loaders.keras.weights import LayerPath, Weights
 from mcu_export.loaders.keras.windows import WINDOWS
-from mcu_export.ops import Shape, elements
+from mcu_export.ops import Concatenate, Shape, elements
 
 PASSED_STEPS = (
     *(name for name in ACTIVATIONS if name != "PReLU"),
@@ -33,17 +34,36 @@ PASSED_STEPS = (
 """Layers that do under TimeDistributed what they do without: an axis before theirs is no matter."""
 
 
+STEP_BY_STEP = tuple(name for name in (*CONVOLUTIONS, *WINDOWS) if "2D" in name)
+"""Layers on images, of which TimeDistributed makes one for each step."""
+
+
+def _step_by_step(layer: Layer, value: str) -> str:
+    """The layer on each step for itself, and the results one after the other."""
+    steps, *step = layer.shape(value)
+    results = []
+    for number in range(steps):
+        one = replace(layer, name=f"{layer.name}/step_{number}")
+        taken = one.reshape(take(one, value, {0: (number,)}, part="taken"), tuple(step), "image")
+        made = HANDLERS[layer.spec.class_name](one, [taken])
+        assert isinstance(made, str)
+        results.append(one.reshape(made, (1, *layer.shape(made)), "result"))
+    return results[0] if steps == 1 else layer.emit(Concatenate(0), *results)
+
+
 def time_distributed(layer: Layer, inputs: list[str]) -> str | list[str]:
     """TimeDistributed: the layer inside, applied to each step."""
     inner = layer.spec.wrapped
     handler = PER_STEP.get(inner.class_name) if inner else None
     if inner is not None and handler is None and inner.class_name in PASSED_STEPS:
         handler = HANDLERS[inner.class_name]
+    if inner is not None and handler is None and inner.class_name in STEP_BY_STEP:
+        return _step_by_step(replace(layer, spec=inner), inputs[0])
     if inner is None or handler is None:
         name = inner.class_name if inner else "nothing"
         raise layer.unsupported(
             f"TimeDistributed around {name} is not supported",
-            f"it is around one of: {', '.join(sorted({*PASSED_STEPS, *PER_STEP}))}",
+            f"it is around one of: {', '.join(sorted({*PASSED_STEPS, *STEP_BY_STEP, *PER_STEP}))}",
         )
     return handler(replace(layer, spec=inner), inputs)
 

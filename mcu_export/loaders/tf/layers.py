@@ -54,10 +54,15 @@ def space_to_batch(importer: Importer, node: TfNode, inputs: Sequence[Result]) -
     """SpaceToBatchND of an image: how TensorFlow writes some dilated convolutions."""
     value = as_value(node, inputs[0])
     block, padding = (as_known(node, item).array for item in inputs[1:3])
+    sequence = block.shape == (1,) and padding.shape == (1, 2)
+    if sequence:
+        full = importer.shape(value, node)
+        value = importer.relayout(value, [full[0], 1, *full[1:]], node)
+        block, padding = np.asarray([1, *block]), np.asarray([[0, 0], *padding])
     if block.shape != (2,) or padding.shape != (2, 2) or min(block.min(), padding.min() + 1) < 1:
         raise unsupported(node, "only height and width can be spread over the batch")
     rows, columns = ((int(before), int(after)) for before, after in padding)
-    return Spread(value, (int(block[0]), int(block[1])), (rows, columns))
+    return Spread(value, (int(block[0]), int(block[1])), (rows, columns), sequence=sequence)
 
 
 def batch_to_space(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
@@ -69,12 +74,18 @@ def batch_to_space(importer: Importer, node: TfNode, inputs: Sequence[Result]) -
     if not isinstance(spread, Spread) or spread.layer is None or spread.weights is None:
         raise unsupported(node, "does not follow a convolution of a spread image")
     block, crops = (as_known(node, item).array for item in inputs[1:3])
+    if spread.sequence:
+        block, crops = np.asarray([1, *block]), np.asarray([[0, 0], *crops])
     sides = np.asarray(spread.padding) - crops
     if tuple(block) != spread.block or sides.min() < 0:
         raise unsupported(node, f"crops {crops.tolist()} of the padding {spread.padding}")
     window = ((1, 1), Padding(*(int(side) for side in sides.reshape(-1))), spread.block)
     source, _ = importer.image(spread.value, node)
-    return _convolution(importer, spread.layer, source, spread.weights, window)
+    made = _convolution(importer, spread.layer, source, spread.weights, window)
+    if not spread.sequence:
+        return made
+    full = importer.shape(made, node)
+    return importer.relayout(made, [full[0], *full[2:]], node)
 
 
 def _convolution(

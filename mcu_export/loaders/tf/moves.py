@@ -90,6 +90,18 @@ def gather(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result
     return importer.relayout(made, (*full[:chosen], *full[chosen + 1 :]), node)
 
 
+def tile(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
+    """Tile: the whole of each axis several times; Keras repeats elements with it."""
+    value = as_value(node, inputs[0])
+    full = importer.shape(value, node)
+    counts = [int(count) for count in as_known(node, inputs[1]).array.reshape(-1)]
+    if len(counts) != len(full) or min(counts) < 1 or counts[0] != 1:
+        raise unsupported(node, f"repeats the shape {full} by {counts}")
+    bounded([size * count for size, count in zip(full, counts, strict=True)], node.where)
+    indices = [list(range(size)) * count for size, count in zip(full, counts, strict=True)]
+    return _gathered(importer, node, value, indices)
+
+
 def transpose(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
     """Transpose; where it only moves axes of size 1 the elements stay where they are."""
     value = as_value(node, inputs[0])
@@ -174,4 +186,5 @@ MOVE_HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("Gather", "GatherV2"), gather),
     "Transpose": transpose,
     "ResizeNearestNeighbor": resize,
+    "Tile": tile,
 }

@@ -27,6 +27,7 @@ from mcu_export.loaders.tf.values import (
     Known,
     Noise,
     Result,
+    Spread,
     Value,
     as_known,
     as_value,
@@ -116,12 +117,16 @@ def reshape(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Resul
 
 def squeeze(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
     """Squeeze."""
+    if isinstance(inputs[0], Spread) and inputs[0].sequence:
+        return inputs[0]  # it is an image of height 1 all the time
     value = as_value(node, inputs[0])
     return importer.relayout(value, squeezed(node, importer.shape(value, node)), node)
 
 
 def expand_dims(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
     """ExpandDims."""
+    if isinstance(inputs[0], Spread) and inputs[0].sequence:
+        return inputs[0]  # it is an image of height 1 all the time
     value, axis = as_value(node, inputs[0]), int(as_known(node, inputs[1]).array)
     return importer.relayout(value, expanded(axis, importer.shape(value, node)), node)
 
@@ -158,6 +163,11 @@ def subtract(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Resu
         return with_operand(importer, node, value, constant, Subtract(swapped=True))
     minus_one = Known(np.asarray(-1, np.float32))
     return importer.add_constant(importer.scale_by(value, minus_one, node), constant, node)
+
+
+def square(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
+    """Square."""
+    return multiply(importer, node, [inputs[0], inputs[0]])
 
 
 def multiply(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
@@ -242,6 +252,7 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("Add", "AddV2", "AddN", "BiasAdd"), add),
     "Sub": subtract,
     "Mul": multiply,
+    "Square": square,
     **dict.fromkeys(("RealDiv", "Div"), divide),
     **dict.fromkeys(("Maximum", "Minimum"), bound),
     "Relu": partial(clamp, limits=RELU),

@@ -83,6 +83,7 @@ class Spread:
         padding: rows and columns added, as ((top, bottom), (left, right)).
         layer: the convolution, once it is met.
         weights: its weights.
+        sequence: it was a sequence, which is an image of height 1.
     """
 
     value: Value
@@ -90,6 +91,7 @@ class Spread:
     padding: tuple[tuple[int, int], tuple[int, int]]
     layer: TfNode | None = None
     weights: Known | None = None
+    sequence: bool = False
 
 
 Result: TypeAlias = Known | Value | Noise | Spread

@@ -88,7 +88,7 @@ class Importer:
                 "every activation must be int8 or int16 with one scale",
                 where=self.model.source,
                 fix="convert with full integer quantization and a representative dataset "
-                "(dynamic range, float16 and uint8 networks are not run)",
+                "(uint8 networks are not run)",
             )
         return fmt
 

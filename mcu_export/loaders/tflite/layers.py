@@ -83,7 +83,7 @@ def weights_and_bias(
             operator,
             f"the weights {tensor.name!r} are {tensor.type_name}, the activations are "
             f"{'integers' if importer.quantized else 'float'}",
-            "convert with full integer quantization; dynamic range and float16 are not run",
+            "convert with full integer quantization",
         )
     bias_data = None if bias is None else bias.data
     if bias is not None and bias_data is None:

@@ -17,12 +17,12 @@ from mcu_export.loaders.tflite.flatbuffer import Table, root
 from mcu_export.ops.base import Array, Shape
 from mcu_export.schemes.formats import Affine
 
-FLOAT32, INT32, INT64, INT16, INT8 = 0, 2, 4, 7, 9
+FLOAT32, FLOAT16, INT32, INT64, INT16, INT8 = 0, 1, 2, 4, 7, 9
 # Schema number -> numpy type; types that no kernel of ours takes are named in errors only.
-DTYPES = {FLOAT32: "<f4", INT32: "<i4", INT64: "<i8", INT16: "<i2", INT8: "i1"}
+DTYPES = {FLOAT32: "<f4", FLOAT16: "<f2", INT32: "<i4", INT64: "<i8", INT16: "<i2", INT8: "i1"}
 TYPE_NAMES = {
     **{number: np.dtype(dtype).name for number, dtype in DTYPES.items()},
-    **{1: "float16", 3: "uint8", 5: "string", 6: "bool", 17: "int4"},
+    **{3: "uint8", 5: "string", 6: "bool", 17: "int4"},
 }
 OPERATORS = {
     **{0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D"},

@@ -17,6 +17,7 @@ from mcu_export.loaders.base import GraphBuilder
 from mcu_export.loaders.tflite.importer import Importer
 from mcu_export.loaders.tflite.model import FLOAT32, read_tflite
 from mcu_export.loaders.tflite.ops import CONVERT
+from mcu_export.loaders.tflite.stored import with_real_weights
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.schemes.affine import assemble
 from mcu_export.schemes.affine_task import INTERPRETER, MICRO
@@ -43,6 +44,8 @@ def load_tflite(path: Path, *, bn_epsilon: float | None = None) -> Graph | Quant
     """
     model = read_tflite(path)
     quantized = any(t.data is None and t.affine() is not None for t in model.tensors)
+    if not quantized:
+        model = with_real_weights(model)
     importer = Importer(model, GraphBuilder(path.name), quantized)
     _add_inputs(importer)
     for operator in model.operators:

@@ -110,7 +110,7 @@ def dequantize(importer: Importer, op: TfliteOperator) -> None:
         raise importer.fail(
             op,
             f"{tensor.name!r} ({tensor.type_name}) becomes float inside of the network",
-            "convert with full integer quantization; dynamic range and float16 are not run",
+            "convert with full integer quantization",
         )
     importer.values[op.outputs[0]] = importer.value(op)
 
