@@ -15,6 +15,7 @@ import numpy as np
 from mcu_export.calibrate import Ranges, calibrate
 from mcu_export.errors import UsageError
 from mcu_export.graph import Graph, check
+from mcu_export.narrow import narrow
 from mcu_export.ops.base import Array
 from mcu_export.passes.equalize import equalize
 from mcu_export.quantgraph import QuantGraph
@@ -22,7 +23,7 @@ from mcu_export.quantize import choose_formats, quantize, quantize_network
 from mcu_export.rounding import learn_rounding
 from mcu_export.samples import spread
 from mcu_export.schemes.widths import POWER_OF_TWO, UNIFORM, Widths
-from mcu_export.search import Choice, Measured, Meter, descend
+from mcu_export.search import Choice, Measured, Meter, change_count, descend, layer_work
 
 OUTPUT = "output"
 START = "mse"
@@ -33,7 +34,10 @@ class Effort:
     """What a search may cost; every figure is a count, so that results do not depend on time.
 
     Attributes:
-        work: multiply-accumulates of one run over the samples; bounds how many are used.
+        work: multiply-accumulates of one run over the samples; bounds how many are used, where
+            they are more than :data:`USUAL_SAMPLES`.
+        in_all: what all runs may cost, as :func:`mcu_export.search.layer_work` counts it; half of
+            it for the descent. Long networks are searched with fewer samples, then in part.
         samples: least and most samples.
         rounds: most rounds of the descent.
         strengths: of equalization; the best at the output is kept.
@@ -43,6 +47,7 @@ class Effort:
     """
 
     work: int
+    in_all: int
     samples: tuple[int, int]
     rounds: int
     strengths: tuple[float, ...]
@@ -51,13 +56,18 @@ class Effort:
     taps: int
 
 
+GIGA = 1_000_000_000
 EFFORTS: Mapping[str, Effort] = {
-    "fast": Effort(200_000_000, (16, 64), 2, (0.25,), ("weights",), 1, 640),
-    "good": Effort(800_000_000, (32, 256), 3, (0.0, 0.25, 0.5), ("weights", "bias"), 1, 2048),
+    "fast": Effort(GIGA // 5, 75 * GIGA, (4, 64), 2, (0.25,), ("weights",), 1, 640),
+    "good": Effort(
+        GIGA * 4 // 5, 1000 * GIGA, (8, 256), 3, (0.0, 0.25, 0.5), ("weights", "bias"), 1, 2048
+    ),
     "best": Effort(
-        3_000_000_000, (64, 1024), 4, (0.0, 0.25, 0.375, 0.5, 0.75), ("weights", "bias"), 2, 4096
+        *(3 * GIGA, 10_000 * GIGA, (16, 1024), 4),
+        *((0.0, 0.25, 0.375, 0.5, 0.75), ("weights", "bias"), 2, 4096),
     ),
 }
+USUAL_SAMPLES = 16
 # Equalization looks at the largest values only and costs one run in float.
 EQUALIZE_SAMPLES = 128
 
@@ -104,7 +114,9 @@ def choose_network(
         )
     best = search(graph, ranges, samples, UNIFORM[scheme], EFFORTS[effort], progress)
     choice = best.measured.choice
-    return quantize(best.graph, scheme, choice.activations, choice.params, choice.values)
+    return quantize(
+        best.graph, scheme, choice.activations, choice.params, choice.values, choice.used_bits
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,9 +139,8 @@ def search(
 
     Never worse than least squares per tensor on the network as it is.
     """
-    real = {name: np.asarray(array, np.float32) for name, array in samples.items()}
-    few = part(real, EQUALIZE_SAMPLES)
-    used = part(real, sample_count(graph, effort))
+    few = part(samples, EQUALIZE_SAMPLES)
+    used = part(samples, sample_count(graph, effort))
     total = (len(effort.strengths) + 2 * effort.roundings) * 100
     plain = Choice(*choose_formats(graph, ranges, widths, START))
     found = [Found(graph, Meter(graph, used).measure(plain))]
@@ -139,30 +150,38 @@ def search(
             continue
         seen = ranges if made is graph else calibrate(made, few)
         start = Choice(*choose_formats(made, seen, widths, START))
-        step = _scaled(progress, index, total)
-        ended = descend(Meter(made, used), start, effort.rounds, effort.roles, step)
-        found.append(Found(made, ended))
+        meter, step = Meter(made, used), _scaled(progress, index, total)
+        share = effort.in_all / 2 / len(effort.strengths)
+        ended = descend(meter, start, effort.rounds, effort.roles, step, share)
+        found.append(Found(made, narrow(meter, ended)))
     best = min(found, key=lambda one: one.measured.error)
     meter, now = Meter(best.graph, used), best.measured
     for index in range(effort.roundings):
         done = len(effort.strengths) + 2 * index
         again = meter.measure(now.choice)
         if index:
-            again = descend(meter, now.choice, 1, effort.roles, _scaled(progress, done, total))
-        now = learn_rounding(meter, again, effort.taps, _scaled(progress, done + 1, total))
+            step = _scaled(progress, done, total)
+            again = descend(meter, now.choice, 1, effort.roles, step, effort.in_all / 4)
+        step = _scaled(progress, done + 1, total)
+        now = learn_rounding(meter, again, effort.taps, step, effort.in_all / 2)
     return Found(best.graph, now)
 
 
 def sample_count(graph: Graph, effort: Effort) -> int:
-    """How many samples a search uses."""
+    """How many samples a search uses: so many that a round of descent is within the effort."""
     least, most = effort.samples
-    return min(max(effort.work // max(graph.macs(), 1), least), most)
+    shapes = graph.shapes()
+    changes = change_count(graph, effort.roles)
+    per_round = sum(layer_work(node, shapes) for node in graph.nodes) * changes
+    share = int(effort.in_all / 2 / len(effort.strengths))
+    usual = max(effort.work // max(graph.macs(), 1), USUAL_SAMPLES)
+    return min(max(min(usual, share // max(per_round, 1)), least), most)
 
 
 def part(samples: Mapping[str, Array], count: int) -> dict[str, Array]:
     """At most ``count`` samples, evenly spread over all."""
     chosen = spread(len(next(iter(samples.values()))), count)
-    return {name: array[chosen] for name, array in samples.items()}
+    return {name: np.asarray(array[chosen], np.float32) for name, array in samples.items()}
 
 
 def _scaled(progress: Progress, stage: int, total: int) -> Progress:

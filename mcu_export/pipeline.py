@@ -30,7 +30,7 @@ from mcu_export.quantgraph import QuantGraph
 from mcu_export.reference import quantize_inputs, random_inputs, run_reference
 from mcu_export.render import render
 from mcu_export.report.manifest import loaded_layers, manifest, manifest_text
-from mcu_export.samples import load_labels, load_samples, real_values, spread
+from mcu_export.samples import load_labels, load_samples, spread
 from mcu_export.schemes.widths import MIXED
 from mcu_export.self_test import Golden
 
@@ -149,16 +149,17 @@ def _quantized(
     if source.given is not None:
         return source.given, None
     count = len(next(iter(samples.values())))
-    real, scheme = real_values(samples), options.scheme or "q7"
-    ranges = calibrate(source.graph, real, lambda n: progress("calibrate", n, count))
+    scheme = options.scheme or "q7"
+    # Integers are real values here, too; each stage takes what it needs as floats.
+    ranges = calibrate(source.graph, samples, lambda n: progress("calibrate", n, count))
     calibration = options.calibration or default_calibration(scheme)
     if scheme == MIXED and calibration == OUTPUT:
-        mixed = _mixed(source.graph, ranges, real, options, partial(progress, "formats"))
+        mixed = _mixed(source.graph, ranges, samples, options, partial(progress, "formats"))
         return mixed.quant, mixed
     quant = choose_network(
         source.graph,
         ranges,
-        real,
+        samples,
         scheme,
         calibration,
         options.effort,

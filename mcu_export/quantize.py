@@ -14,6 +14,8 @@ from mcu_export.ops.base import Array, Params
 from mcu_export.quantgraph import QuantGraph, QuantNode
 from mcu_export.range_methods import kl_limit, percentile_limit
 from mcu_export.schemes.affine_formats import AFFINE_SCHEMES, quantize_affine
+from mcu_export.schemes.arithmetic import Accumulate, Average, Sum
+from mcu_export.schemes.element_arithmetic import Combine, Product
 from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.schemes.power_of_two import MAKERS, Value, frac_bits_for
 from mcu_export.schemes.power_of_two_elements import ELEMENT_MAKERS
@@ -30,8 +32,11 @@ ABOUT_SCHEMES = {
 # Frac bits above those of min-max that the least-squares search tries: each saturates more of
 # the tail and halves the step.
 EXTRA_FRAC_BITS = 6
+# Arithmetic that ends with a saturation, to whatever limits.
+LIMITED = (Accumulate, Sum, Average, Combine, Product)
 
 NO_VALUES: Mapping[str, Params] = {}
+NO_USED_BITS: Mapping[str, int] = {}
 
 ChooseActivation = Callable[[Observed, int], int]
 ChooseWeights = Callable[[Array, int], int]
@@ -146,6 +151,7 @@ def quantize(
     activations: Mapping[str, PowerOfTwo],
     params: Mapping[str, Mapping[str, PowerOfTwo]],
     values: Mapping[str, Params] = NO_VALUES,
+    used_bits: Mapping[str, int] = NO_USED_BITS,
 ) -> QuantGraph:
     """Integers, final formats and shifts, in topological order.
 
@@ -156,6 +162,8 @@ def quantize(
         params: wanted format of each constant of each node.
         values: for some nodes, constants to quantize instead of the node's own: reals that
             rounding was learned for. On the grid of their format they become just these integers.
+        used_bits: for some values, bits that their integers need, sign included: they saturate
+            there and not at the limits of their type, which layers that read them rely on.
 
     Raises:
         UnsupportedLayerError: an op that the scheme has no arithmetic for.
@@ -168,7 +176,8 @@ def quantize(
     for node in graph.nodes:
         inputs = [known[name] for name in node.inputs]
         wanted, given = activations[node.name], values.get(node.name)
-        made = quantize_layer(node, inputs, wanted, params[node.name], given)
+        used = used_bits.get(node.name)
+        made = quantize_layer(node, inputs, wanted, params[node.name], given, used)
         known[node.name] = Value(made.format, made.arithmetic.low, made.arithmetic.high)
         nodes.append(made)
     formats = {tensor.name: activations[tensor.name] for tensor in graph.inputs}
@@ -181,6 +190,7 @@ def quantize_layer(
     wanted: PowerOfTwo,
     params: Mapping[str, PowerOfTwo],
     values: Params | None = None,
+    used_bits: int | None = None,
 ) -> QuantNode:
     """One layer in integers, from what is known of its inputs; arguments as :func:`quantize`."""
     maker = MAKERS.get(type(node.op)) or ELEMENT_MAKERS.get(type(node.op))
@@ -190,7 +200,11 @@ def quantize_layer(
             where=f"layer {node.name!r}",
             fix="see `mcu-export list ops` for what they run",
         )
-    if values is None:
-        return maker(node, inputs, wanted, params)
-    made = maker(replace(node, params={**node.params, **values}), inputs, wanted, params)
+    given = node if values is None else replace(node, params={**node.params, **values})
+    made = maker(given, inputs, wanted, params)
+    if used_bits is not None and isinstance(made.arithmetic, LIMITED):
+        top = 1 << (used_bits - 1)
+        low, high = made.arithmetic.low, made.arithmetic.high
+        low, high = min(max(low, -top), top - 1), max(min(high, top - 1), -top)
+        made = replace(made, arithmetic=replace(made.arithmetic, low=low, high=high))
     return replace(made, node=node)

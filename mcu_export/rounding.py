@@ -13,6 +13,7 @@ the error of the network's output:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -37,6 +38,7 @@ def learn_rounding(
     start: Measured,
     max_taps: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    work: float = math.inf,
 ) -> Measured:
     """Learned constants for each conv, depthwise and dense layer that gains by them.
 
@@ -47,10 +49,13 @@ def learn_rounding(
         start: what to improve.
         max_taps: layers that sum over more keep their weights: the cost grows with the cube.
         progress: called with layers done and in all.
+        work: that may be done, as :func:`mcu_export.search.layer_work` counts it.
     """
-    best = start
+    best, end = start, meter.work + work
     nodes = [node for node in meter.graph.nodes if isinstance(node.op, tuple(_ROWS))]
     for index, node in enumerate(nodes):
+        if meter.work >= end:
+            return best
         few = tap_count(node) <= max_taps
         proposals = (compensated_weights, corrected_bias) if few else (corrected_bias,)
         for propose in proposals:

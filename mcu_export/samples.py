@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from mcu_export.ops.base import Array, elements
 SPEC = re.compile(r"(?P<path>.*?\.np[yz])(?::(?P<key>[^\[\]]+))?(?P<part>\[[^\[\]]*\])?", re.I)
 SLICE = re.compile(r"(-?[0-9]{1,9})?:(-?[0-9]{1,9})?(?::(-?[0-9]{1,9})?)?")
 NUMBERS = "fiu"  # kinds of numpy types: floats, integers
+CHECKED = 256  # samples looked at together
 SPEC_HELP = "FILE.npz, FILE.npz:KEY or FILE.npz:KEY[:,:,:10]"
 
 # What numpy and zipfile raise for a file that is damaged or claims to be enormous.
@@ -93,7 +95,7 @@ def read_arrays(source: Source) -> dict[str, Array]:
 
 def _stored(source: Source) -> dict[str, Array]:
     """The arrays as numpy reads them; other files in an archive are passed over."""
-    loaded = np.load(source.path, allow_pickle=False)
+    loaded = _mapped(source.path)
     if isinstance(loaded, np.ndarray):
         return {"": loaded}
     with loaded:
@@ -105,6 +107,15 @@ def _stored(source: Source) -> dict[str, Array]:
             )
         arrays = {key: loaded[key] for key in ([source.key] if source.key else loaded.files)}
     return {key: array for key, array in arrays.items() if isinstance(array, np.ndarray)}
+
+
+def _mapped(path: Path) -> Any:
+    """A ``.npy`` file mapped into memory, so that only what is used is read; an open ``.npz``."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError:
+        # An array without elements cannot be mapped; what is damaged fails again.
+        return np.load(path, allow_pickle=False)
 
 
 def load_samples(text: str, inputs: tuple[Tensor, ...]) -> dict[str, Array]:
@@ -170,7 +181,7 @@ def _shaped(array: Array, tensor: Tensor, source: Source) -> Array:
         )
     if not len(array):
         raise SamplesError("there are no samples", where=where, fix="give at least one")
-    bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+    bad = _not_finite(array)
     if bad.size:
         raise SamplesError(
             f"{bad.size} samples hold NaN or infinity, the first is number {bad[0]}",
@@ -180,9 +191,14 @@ def _shaped(array: Array, tensor: Tensor, source: Source) -> Array:
     return array.reshape(len(array), *tensor.shape)
 
 
-def real_values(samples: Mapping[str, Array]) -> dict[str, Array]:
-    """The samples as float32; for calibration integers are real values, too."""
-    return {name: array.astype(np.float32) for name, array in samples.items()}
+def _not_finite(array: Array) -> Array:
+    """Indices of samples that hold NaN or infinity; looks at a part of them at a time."""
+    parts = [np.zeros(0, np.int64)]
+    for start in range(0, len(array), CHECKED):
+        part = array[start : start + CHECKED]
+        fine = np.isfinite(part.reshape(len(part), -1)).all(axis=1)
+        parts.append(start + np.flatnonzero(~fine))
+    return np.concatenate(parts)
 
 
 def spread(count: int, wanted: int) -> Array:

@@ -8,15 +8,17 @@ descent). No labels are needed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mcu_export.graph import Graph, Node, run_float
-from mcu_export.ops import Array, Params, Softmax
+from mcu_export.graph import Graph, Node, node_macs, run_float
+from mcu_export.ops import Array, DepthwiseConv2D, Params, Softmax, elements
+from mcu_export.ops.base import Shape
 from mcu_export.quantgraph import QuantNode
-from mcu_export.quantize import NO_VALUES, quantize_layer
+from mcu_export.quantize import NO_USED_BITS, NO_VALUES, quantize_layer
 from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.schemes.power_of_two import Value
 from mcu_export.simulate import quantize_float32, simulate_layer
@@ -29,6 +31,7 @@ class Choice:
     activations: Mapping[str, PowerOfTwo]
     params: Mapping[str, Mapping[str, PowerOfTwo]]
     values: Mapping[str, Params] = field(default_factory=lambda: NO_VALUES)
+    used_bits: Mapping[str, int] = field(default_factory=lambda: NO_USED_BITS)
 
     def with_values(self, name: str, values: Params) -> Choice:
         """The same with other constants for one layer."""
@@ -64,6 +67,8 @@ class Meter:
     in integers, relative to the mean length of the float output. The distance itself, not its
     square, because few samples far off must not outweigh all others. A softmax at the end is left
     out: it hides errors of confident answers.
+
+    ``work`` counts what was run: operations over all samples, by :func:`layer_work`.
     """
 
     def __init__(self, graph: Graph, samples: Mapping[str, Array]) -> None:
@@ -72,6 +77,9 @@ class Meter:
         self.real = run_float(graph, self.samples)
         self.outputs = tuple(dict.fromkeys(before_softmax(graph, o) for o in graph.outputs))
         self.measured = 0
+        self.work = 0
+        shapes, count = graph.shapes(), len(next(iter(self.samples.values())))
+        self._work = {node.name: layer_work(node, shapes) * count for node in graph.nodes}
         self._layers: dict[object, tuple[QuantNode, Params | None]] = {}
         self._inputs: dict[tuple[str, PowerOfTwo], Array] = {}
 
@@ -93,11 +101,16 @@ class Meter:
             if done is None:
                 formats = [known[name].format for name in node.inputs]
                 done = Ran(layer, inputs, simulate_layer(layer, inputs, formats))
+                self.work += self._work[node.name]
                 ran += 1
             layers[node.name], values[node.name] = done, done.output
             known[node.name] = Value(layer.format, layer.arithmetic.low, layer.arithmetic.high)
         error = sum(self._error(name, known[name].format, values[name]) for name in self.outputs)
         return Measured(choice, error, layers, ran)
+
+    def round_work(self, changes: int) -> float:
+        """About what a round of descent costs: two runs per change, each of half the network."""
+        return float(changes * sum(self._work.values()))
 
     def _input(self, name: str, fmt: PowerOfTwo) -> Array:
         key = (name, fmt)
@@ -108,12 +121,13 @@ class Meter:
     def _layer(self, node: Node, known: Mapping[str, Value], choice: Choice) -> QuantNode:
         """The layer in integers; made once for the same inputs, formats and constants."""
         wanted, formats = choice.activations[node.name], choice.params[node.name]
-        given = choice.values.get(node.name)
+        given, used = choice.values.get(node.name), choice.used_bits.get(node.name)
         inputs = [known[name] for name in node.inputs]
-        key = (node.name, tuple(inputs), wanted, tuple(formats.items()), id(given))
+        key = (node.name, tuple(inputs), wanted, tuple(formats.items()), id(given), used)
         if key not in self._layers:
             # ``given`` is kept with the layer: no other object can get its id.
-            self._layers[key] = (quantize_layer(node, inputs, wanted, formats, given), given)
+            made = quantize_layer(node, inputs, wanted, formats, given, used)
+            self._layers[key] = (made, given)
         return self._layers[key][0]
 
     def _error(self, name: str, fmt: PowerOfTwo, output: Array) -> float:
@@ -121,6 +135,17 @@ class Meter:
         integer = fmt.dequantize(output).reshape(len(output), -1)
         length = float(np.linalg.norm(real, axis=1).mean())
         return float(np.linalg.norm(real - integer, axis=1).mean()) / (length or 1.0)
+
+
+# A layer costs as many multiply-accumulates as numpy does in the same time, depthwise ones and
+# whatever goes over a tensor counted by their own speed.
+DEPTHWISE_WORK, ELEMENT_WORK = 8, 32
+
+
+def layer_work(node: Node, shapes: Mapping[str, Shape]) -> int:
+    """What running a layer on one sample costs, in multiply-accumulates of a matrix product."""
+    slow = DEPTHWISE_WORK if isinstance(node.op, DepthwiseConv2D) else 1
+    return slow * node_macs(node, shapes) + ELEMENT_WORK * elements(node.shape)
 
 
 def before_softmax(graph: Graph, name: str) -> str:
@@ -138,6 +163,11 @@ def _same(before: Ran | None, layer: QuantNode, inputs: list[Array]) -> Ran | No
 
 
 Change = Callable[[Choice, int], Choice]
+
+
+def change_count(graph: Graph, roles: tuple[str, ...]) -> int:
+    """How many formats a round of descent goes through."""
+    return sum(1 for _ in _changes(graph, roles))
 
 
 def _changes(graph: Graph, roles: tuple[str, ...]) -> Iterator[Change]:
@@ -178,11 +208,14 @@ def descend(
     rounds: int,
     roles: tuple[str, ...] = ("weights",),
     progress: Callable[[int, int], None] = lambda done, total: None,
+    work: float = math.inf,
 ) -> Measured:
     """Coordinate descent on the output error; never worse than ``start``.
 
     Each tensor in turn gets one frac bit less, or else one more, and again in that direction, as
-    long as the error falls. It ends after ``rounds`` rounds or one without a change.
+    long as the error falls. It ends after ``rounds`` rounds, one without a change, or when
+    ``work`` is done. Where that does not suffice for one round it goes from the output to
+    the input, after the input itself: what lies near the output is measured at little cost.
 
     Args:
         meter: measures on samples.
@@ -190,12 +223,18 @@ def descend(
         rounds: most rounds over all tensors.
         roles: constants whose formats are changed too.
         progress: called with tensors done and in all.
+        work: that may be done, as :func:`layer_work` counts it.
     """
-    best = meter.measure(start)
+    best, end = meter.measure(start), meter.work + work
     changes = list(_changes(meter.graph, roles))
+    if meter.round_work(len(changes)) > work:
+        first = len(meter.graph.inputs)
+        changes[first:] = reversed(changes[first:])
     for round_ in range(rounds):
         begun = best.error
         for index, change in enumerate(changes):
+            if meter.work >= end:
+                return best
             for delta in (-1, 1):
                 better = _follow(meter, best, change, delta)
                 if better is not best:

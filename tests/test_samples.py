@@ -19,7 +19,6 @@ from mcu_export.samples import (
     load_samples,
     parse_source,
     read_arrays,
-    real_values,
     spread,
 )
 from tests.helpers import rng
@@ -131,7 +130,23 @@ def test_several_inputs_by_name(tmp_path: Path) -> None:
 def test_types_are_kept(dtype: str, tmp_path: Path) -> None:
     x = np.ones((5, 4, 3), dtype)
     assert load_samples(saved(tmp_path, x=x), (X,))["x"].dtype == np.dtype(dtype)
-    assert real_values({"x": x})["x"].dtype == np.float32
+
+
+def test_npy_files_are_mapped_and_checked_part_by_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcu_export.samples.CHECKED", 2)
+    file = tmp_path / "x.npy"
+    np.save(file, GOOD)
+    loaded = load_samples(str(file), (X,))["x"]
+    assert isinstance(loaded.base, np.memmap)
+    np.testing.assert_array_equal(loaded, GOOD)
+    np.save(file, bad_value(np.inf))
+    with pytest.raises(SamplesError, match="1 samples hold NaN or infinity, the first is number 3"):
+        load_samples(str(file), (X,))
+    np.save(file, GOOD[:0])
+    with pytest.raises(SamplesError, match="there are no samples"):
+        load_samples(str(file), (X,))
 
 
 def bad_value(value: float) -> np.ndarray:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mcu_export.calibrate import batches
 from mcu_export.graph import Graph, Node, rebuild, run_float
 from mcu_export.ops import (
     Add,
@@ -45,11 +46,12 @@ def equalize(graph: Graph, samples: Mapping[str, Array], strength: float = 0.5) 
         samples: real inputs, (samples, *shape) each; the values seen on them set the factors.
         strength: 0 changes nothing, 1 gives all channels of a tensor the same range.
     """
-    real, shapes = run_float(graph, samples), graph.shapes()
+    found, shapes = list(groups(graph)), graph.shapes()
+    peaks = _peaks(graph, samples, found)
     nodes = {node.name: node for node in graph.nodes}
     changed = False
-    for group in groups(graph):
-        largest = np.max([_largest(real[v], group.channels) for v in group.values], axis=0)
+    for group in found:
+        largest = np.max([peaks[name] for name in group.values], axis=0)
         factors = channel_factors(largest, strength)
         if np.all(factors == 1.0):
             continue
@@ -144,10 +146,16 @@ def _lets_through(node: Node) -> bool:
     return limits is None or (math.isinf(limits.high) and limits.low in (0.0, -math.inf))
 
 
-def _largest(value: Array, channels: int) -> Array:
-    """Largest absolute value of each channel."""
-    largest: Array = np.abs(value).reshape(-1, channels).max(axis=0)
-    return largest
+def _peaks(graph: Graph, samples: Mapping[str, Array], found: list[Group]) -> dict[str, Array]:
+    """Largest absolute value of each channel of the values of all groups, batch by batch."""
+    channels = {name: group.channels for group in found for name in group.values}
+    peaks = {name: np.zeros(count, np.float32) for name, count in channels.items()}
+    for batch in batches(graph, samples) if channels else ():
+        real = run_float(graph, batch)
+        for name, count in channels.items():
+            largest = np.abs(real[name]).reshape(-1, count).max(axis=0)
+            peaks[name] = np.maximum(peaks[name], largest)
+    return peaks
 
 
 def _scale_output(node: Node, factors: Array) -> Node:

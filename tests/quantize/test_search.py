@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mcu_export.calibrate import calibrate
-from mcu_export.choose import EFFORTS, choose_network, default_calibration, search
+from mcu_export.choose import (
+    EFFORTS,
+    choose_network,
+    default_calibration,
+    sample_count,
+    search,
+)
 from mcu_export.errors import UsageError
 from mcu_export.graph import Graph
 from mcu_export.loaders.base import GraphBuilder
@@ -14,9 +22,10 @@ from mcu_export.ops import RELU, Dense
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import choose_formats
 from mcu_export.reference import quantize_inputs, run_reference
+from mcu_export.rounding import learn_rounding
 from mcu_export.schemes.power_of_two import ACCUMULATOR_MAX
 from mcu_export.schemes.widths import UNIFORM
-from mcu_export.search import Choice, Meter, descend
+from mcu_export.search import Choice, Meter, change_count, descend, layer_work
 from mcu_export.simulate import quantize_float32, simulate_layer
 from tests.helpers import after_passes, draw, quantized, rng, toy, weights
 
@@ -54,6 +63,33 @@ def test_descent_never_ends_worse_and_measures_incrementally() -> None:
         afresh = Meter(graph, samples).measure(ended.choice)
         assert afresh.error == ended.error
         assert afresh.ran == len(graph.nodes)
+
+
+def test_descent_and_rounding_end_when_their_work_is_done() -> None:
+    graph = after_passes(toy())
+    samples = draw(graph, 20)
+    meter = Meter(graph, samples)
+    start = meter.measure(start_of(graph, samples, "minmax"))
+    whole = meter.work
+    shapes = graph.shapes()
+    assert whole == 20 * sum(layer_work(node, shapes) for node in graph.nodes)
+    few = descend(meter, start.choice, 3, work=3 * whole)
+    # One run to begin with, and at most a few beyond the end for the tensor that it was at.
+    assert meter.work < 10 * whole
+    assert few.error <= start.error
+    before = meter.measured
+    assert learn_rounding(meter, few, 1000, work=0) is few
+    assert meter.measured == before
+
+
+def test_long_networks_are_searched_on_fewer_samples() -> None:
+    graph = after_passes(toy())
+    usual = EFFORTS["fast"]
+    assert sample_count(graph, usual) == 64
+    assert sample_count(graph, replace(usual, in_all=1)) == usual.samples[0]
+    per_sample = sum(layer_work(node, graph.shapes()) for node in graph.nodes)
+    round_ = per_sample * change_count(graph, usual.roles)
+    assert sample_count(graph, replace(usual, in_all=2 * 20 * round_)) == 20
 
 
 def test_descent_repairs_a_bad_format() -> None:

@@ -1,0 +1,56 @@
+"""Activations that use fewer bits than they have, so that weights may use more.
+
+A sum of products must fit 32 bits. With 16-bit activations that leaves 16 bits for the sum of the
+weights' magnitudes: over thousands of taps a weight has 8 bits left of its 16. An activation that
+saturates 3 bits below the limits of its type, with a step 8 times as large, has the same range and
+leaves 3 bits more to each weight that it meets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from mcu_export.quantize import LIMITED
+from mcu_export.schemes.arithmetic import Keep
+from mcu_export.schemes.formats import PowerOfTwo
+from mcu_export.search import Choice, Measured, Meter
+
+
+def narrow(meter: Meter, start: Measured) -> Measured:
+    """Fewer bits for each activation whose readers have to lower the frac bits of their weights.
+
+    A bit is taken as long as the error of the output falls; never worse than ``start``.
+    """
+    best = start
+    for name in dict.fromkeys(_squeezers(start)):
+        while True:
+            tried = meter.measure(_narrower(best, name), best)
+            if tried.error >= best.error:
+                break
+            best = tried
+    return best
+
+
+def _squeezers(measured: Measured) -> Iterator[str]:
+    """Layers whose output makes the accumulator of a reader too wide for its weights."""
+    for name, ran in measured.layers.items():
+        wanted, layer = measured.choice.params[name].get("weights"), ran.layer
+        if wanted is None or layer.param_formats["weights"].frac_bits >= wanted.frac_bits:
+            continue
+        source = measured.layers.get(layer.node.inputs[0])
+        while source is not None and isinstance(source.layer.arithmetic, Keep):
+            source = measured.layers.get(source.layer.node.inputs[0])
+        if source is not None and isinstance(source.layer.arithmetic, LIMITED):
+            yield source.layer.name
+
+
+def _narrower(measured: Measured, name: str) -> Choice:
+    """The same real range of a value in one bit less."""
+    choice, fmt = measured.choice, measured.layers[name].layer.format
+    assert isinstance(fmt, PowerOfTwo)
+    return replace(
+        choice,
+        activations={**choice.activations, name: replace(fmt, frac_bits=fmt.frac_bits - 1)},
+        used_bits={**choice.used_bits, name: choice.used_bits.get(name, fmt.bits) - 1},
+    )
