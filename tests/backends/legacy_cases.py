@@ -186,7 +186,21 @@ Q15 = {
     "softmax": Case("plain-c softmax", Softmax(), (10,)),
 }
 
-CASES = {"q7": Q7, "q15": Q15}
+VECTOR = "arm_fully_connected_mat_q7_vec_q15"
+Q15X7 = {
+    "dense opt": dense(f"{VECTOR}_opt", (2,), 4),
+    "dense opt left over": dense(f"{VECTOR}_opt", (11,), 7, RELU),
+    "dense opt groups": dense(f"{VECTOR}_opt", (16,), 12, CLIP),
+    "dense opt many": dense(f"{VECTOR}_opt", (10,), 600),
+    "dense 3 outputs": dense(VECTOR, (9,), 3),
+    "dense 1 input": dense(VECTOR, (1,), 8, RELU),
+    "dense rows": dense("plain-c dense", (4, 6), 4, RELU),
+    "conv": conv("plain-c conv2d", (6, 6, 2), 4, (3, 3), ALL, limits=RELU),
+    "depthwise": depthwise("plain-c depthwise_conv2d", (5, 5, 4), (3, 3), ALL),
+    "max pool": pool("plain-c max_pool2d", (6, 6, 3), (2, 2), (2, 2)),
+}
+
+CASES = {"q7": Q7, "q15": Q15, "q15x7": Q15X7}
 
 # Beyond the 16 bits of the kernels' counters; too large to be compiled again and again.
 TOO_LARGE = {
@@ -208,7 +222,8 @@ def expected(case: Case, scheme: str) -> str:
     limits = getattr(case.op, "limits", UNLIMITED)
     if case.kernel.startswith("plain-c") or " + " in case.kernel or limits == UNLIMITED:
         return case.kernel
-    return f"{case.kernel} + {f'arm_relu_{scheme}' if limits == RELU else 'plain-c clamp'}"
+    relu = "arm_relu_q7" if scheme == "q7" else "arm_relu_q15"
+    return f"{case.kernel} + {relu if limits == RELU else 'plain-c clamp'}"
 
 
 def network(cases: dict[str, Case], seed: int = 0) -> Graph:

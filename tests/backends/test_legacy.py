@@ -108,7 +108,7 @@ def test_bytes_on_the_host(
     _verify(exports[name], HOSTS[compiler])
 
 
-@pytest.mark.parametrize("name", ["q7 cases", "q15 cases"])
+@pytest.mark.parametrize("name", ["q7 cases", "q15 cases", "q15x7 cases"])
 @pytest.mark.parametrize("board", BOARDS)
 def test_bytes_in_qemu(
     board: str, name: str, exports: dict[str, Exported], use_kernels: UseKernels
@@ -165,15 +165,16 @@ def test_rgb_finds_a_byte_behind_its_input() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bits", "order"),
+    ("scheme", "order"),
     [
-        (8, "a1 b1 a3 b3 c1 d1 c3 d3 a2 b2 a4 b4 c2 d2 c4 d4"),
-        (16, "a1 a2 b1 b2 c1 c2 d1 d2 a3 a4 b3 b4 c3 c4 d3 d4"),
+        ("q7", "a1 b1 a3 b3 c1 d1 c3 d3 a2 b2 a4 b4 c2 d2 c4 d4"),
+        ("q15", "a1 a2 b1 b2 c1 c2 d1 d2 a3 a4 b3 b4 c3 c4 d3 d4"),
+        ("q15x7", "a1 b1 a2 b2 c1 d1 c2 d2 a3 b3 a4 b4 c3 d3 c4 d4"),
     ],
 )
-def test_order_of_interleaved_weights(bits: int, order: str) -> None:
+def test_order_of_interleaved_weights(scheme: str, order: str) -> None:
     names = np.array([[f"{row}{column}" for column in "12345"] for row in "abcdefghi"])
-    flat = " ".join(interleaved(names, bits))
+    flat = " ".join(interleaved(names, scheme))
     assert flat.startswith(f"{order} a5 b5 c5 d5 e1 ")
     assert flat.endswith(" e5 f5 g5 h5 i1 i2 i3 i4 i5")
     assert sorted(flat.split()) == sorted(names.ravel())

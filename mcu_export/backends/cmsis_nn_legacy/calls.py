@@ -86,7 +86,7 @@ def dense_opt(function: str) -> Lower:
 
     def lower(context: LayerContext) -> Call:
         weights, bias = _constants(context)
-        ordered = interleaved(context.params["weights"], context.layer.format.bits)
+        ordered = interleaved(context.params["weights"], context.scheme)
         comment = f"{weights.comment}, in the order of {function}"
         return _dense(context, function, replace(weights, values=ordered, comment=comment), bias)
 

@@ -154,7 +154,7 @@ def vector_fits(context: LayerContext) -> bool:
 
 
 def four_rows(context: LayerContext) -> bool:
-    """Interleaving needs 4 outputs, and 4 inputs in q7 or 2 in q15."""
+    """Interleaving needs 4 outputs, and 4 inputs in q7 or 2 of 16 bits."""
     rows, columns = _matrix(context)
     return rows >= 4 and columns >= OPT_COLUMNS[context.layer.format.bits]
 

@@ -1,7 +1,8 @@
 """The table of cmsis-nn-legacy: the fastest function first, plain-c where none can do a layer.
 
 ``arm_avepool_q7_HWC`` is not here because its two paths round differently, ``arm_softmax_*``
-because their base is 2.
+because their base is 2. Of layers with
+8-bit weights and 16-bit activations, only dense ones have functions.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ DENSE = (
     _dense("arm_fully_connected_q7"),
     _dense("arm_fully_connected_q15_opt", c.four_rows, scheme="q15"),
     _dense("arm_fully_connected_q15", scheme="q15"),
+    _dense("arm_fully_connected_mat_q7_vec_q15_opt", c.four_rows, scheme="q15x7"),
+    _dense("arm_fully_connected_mat_q7_vec_q15", scheme="q15x7"),
     # Over several rows: a 1x1 convolution.
     _conv("arm_convolve_1x1_HWC_q7_fast_nonsquare", c.channels_in_fours, op=Dense),
     _conv("arm_convolve_HWC_q7_basic_nonsquare", op=Dense),
