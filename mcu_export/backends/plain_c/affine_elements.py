@@ -16,7 +16,7 @@ from mcu_export.backends.plain_c.affine_kernels import (
 )
 from mcu_export.backends.plain_c.binary import operand_index
 from mcu_export.backends.plain_c.elements import function_call
-from mcu_export.backends.plain_c.sums import RESCALE
+from mcu_export.backends.plain_c.sums import LEAST_SHIFT, MOST_SHIFT, RESCALE, rescaling
 from mcu_export.ops import (
     elements,
 )
@@ -69,18 +69,58 @@ def sum_layer(context: LayerContext) -> Call:
     a = context.arithmetic
     fields, names, consts = _pair(context)
     kernel = SumKernel(
-        **fields,  # type: ignore[arg-type]
-        multiplier=a.multipliers[2],
-        shift=a.shifts[2],
         what="Sum" if a.sign > 0 else "Difference",
-        unit=1 << a.left_shift,
+        ctype=str(fields["ctype"]),
+        first_ctype=str(fields["first_ctype"]),
+        second_ctype=str(fields["second_ctype"]),
+        elements=elements(context.shape),
+        first=_on_one_scale(context, 0, f"first[{fields['first_index']}]"),
+        second=_on_one_scale(context, 1, f"second[{fields['second_index']}]"),
         sign="+" if a.sign > 0 else "-",
-        first_multiplier=a.multipliers[0],
-        first_shift=a.shifts[0],
-        second_multiplier=a.multipliers[1],
-        second_shift=a.shifts[1],
+        result=_of_sum(context),
     )
-    return _pair_call(context, "sum", kernel, names, consts)
+    whole = fields["first_index"] == "i" and names[0] == context.inputs[0]
+    return Call(
+        "sum",
+        arguments=(*names, context.output),
+        source=("plain_c/affine_sum.c.j2", kernel),
+        consts=consts,
+        in_place=whole and kernel.first_ctype == kernel.ctype,
+        helpers=(RESCALE,),
+    )
+
+
+def _on_one_scale(context: LayerContext, index: int, element: str) -> str:
+    """C expression of an operand times 2^left_shift and its factor.
+
+    The operand with the larger scale has the factor 1/2, which is a shift. A right shift from 2 on
+    has a fast sequence (see :mod:`.sums`; the offset 0 is written as 1 there). All others are
+    rescaled step by step.
+    """
+    a = context.arithmetic
+    multiplier, shift = a.multipliers[index], a.shifts[index]
+    value, unit = f"({element}{offset_text(a.offsets[index])})", 1 << a.left_shift
+    if multiplier == 1 << 30 and shift == 0:
+        return f"{value} * {unit >> 1}"
+    if LEAST_SHIFT <= -shift <= MOST_SHIFT:
+        fast = f"{context.model}_scale8_signed"
+        return f"{fast}({value} * {unit}, {multiplier}, {-shift - LEAST_SHIFT}, 1)"
+    return f"{context.model}_rescale({value} * {unit}, {multiplier}, {shift})"
+
+
+def _of_sum(context: LayerContext) -> str:
+    """C expression of the output for a ``sum``."""
+    a, name = context.arithmetic, context.model
+    limits = f"{a.low}, {a.high}"
+    if context.layer.format.bits == 8 and LEAST_SHIFT <= -a.shifts[2] <= MOST_SHIFT:
+        result = rescaling(a.low, a.high, a.output_offset, shared=True)
+        shift = -a.shifts[2] - LEAST_SHIFT
+        scaled = f"{name}_{result.scale}(sum, {a.multipliers[2]}, {shift}{result.inner})"
+        return (
+            f"{name}_{result.narrow}({scaled}{f', {limits}' if result.narrow == 'clamp8' else ''})"
+        )
+    scaled = f"{name}_rescale(sum, {a.multipliers[2]}, {a.shifts[2]})"
+    return f"{name}_saturate({scaled}{offset_text(a.output_offset)}, {limits})"
 
 
 def product_layer(context: LayerContext) -> Call:

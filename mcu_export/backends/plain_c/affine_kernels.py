@@ -83,16 +83,22 @@ class PairKernel:
 
 
 @dataclass(frozen=True)
-class SumKernel(PairKernel):
-    """Element-wise sum or difference; ``unit`` is the factor of both inputs."""
+class SumKernel:
+    """Element-wise sum or difference.
+
+    ``first`` and ``second`` are C expressions of the inputs on one scale, ``result`` that of what
+    becomes of their ``sum``.
+    """
 
     what: str
-    unit: int
+    ctype: str
+    first_ctype: str
+    second_ctype: str
+    elements: int
+    first: str
+    second: str
     sign: str
-    first_multiplier: int
-    first_shift: int
-    second_multiplier: int
-    second_shift: int
+    result: str
 
 
 @dataclass(frozen=True)

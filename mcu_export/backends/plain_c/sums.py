@@ -147,10 +147,20 @@ def scaled_result(a: Scaled, shifts: Array) -> tuple[Result, Array]:
         scale, _ = HELPERS[a.rounding]
         outer = offset_text(a.output_offset)
         return Result(macros, *limits, scale, outer=outer, shared=shared), -shifts
-    kind = "" if a.low >= a.output_offset else "_signed"
-    inner = f", {2 * a.output_offset + 1}"
-    result = Result(macros, *limits, f"scale8{kind}", f"lanes{kind}", inner, shared=shared)
-    return result, shifts - LEAST_SHIFT
+    return rescaling(a.low, a.high, a.output_offset, shared), shifts - LEAST_SHIFT
+
+
+def rescaling(low: int, high: int, offset: int, shared: bool) -> Result:
+    """The fast sequence for limits and offset of an output; see :func:`scaled_result`."""
+    kind = "" if low >= offset else "_signed"
+    return Result(
+        "plain_c/by_multiplier.c.j2",
+        *(_narrow(low, high), low, high),
+        scale=f"scale8{kind}",
+        lanes=f"lanes{kind}",
+        inner=f", {2 * offset + 1}",
+        shared=shared,
+    )
 
 
 def scaled_sums(context: LayerContext) -> Sums:
