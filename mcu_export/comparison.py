@@ -109,6 +109,7 @@ def _facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
         change("model file", "model", "sha256"),
         change("scheme", "scheme"),
         change("backend", "backend"),
+        change("CMSIS-NN", "cmsis_nn_version"),
         change("calibration", "options", "calibration"),
         Change("input formats", _ports(old, "inputs"), _ports(new, "inputs")),
         Change("output formats", _ports(old, "outputs"), _ports(new, "outputs")),

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcu_export.backends import BACKENDS
+from mcu_export.backends import backend_of
 from mcu_export.budgets import Budgets
 from mcu_export.build import boards
 from mcu_export.choose import EFFORTS, OUTPUT
@@ -32,6 +32,7 @@ class Options:
     name: str = ""
     scheme: str = ""
     backend: str = "plain-c"
+    cmsis_nn_version: str = ""
     calibration: str = ""
     effort: str = "fast"
     bn_epsilon: float | None = None
@@ -71,18 +72,18 @@ def check_options(options: Options, model: Path) -> Options:
     """The options, the name filled in from the model file where it is missing.
 
     Raises:
-        UsageError: an unknown scheme, backend or calibration, an epsilon below 0, or a name that
-            C cannot use.
+        UsageError: an unknown scheme, backend, release or calibration, an epsilon below 0, or a
+            name that C cannot use.
     """
     for option, value, known in (
         ("--scheme", options.scheme or "q7", ABOUT_SCHEMES),
-        ("--backend", options.backend, BACKENDS),
         ("--calibration", options.calibration or OUTPUT, (OUTPUT, *CALIBRATIONS)),
         ("--effort", options.effort, EFFORTS),
     ):
         if value not in known:
             raise UsageError(f"{value!r} is unknown", where=option, fix="use " + ", ".join(known))
     _check_mix_options(options)
+    backend_of(options.backend, options.cmsis_nn_version)
     if options.bn_epsilon is not None and not 0 <= options.bn_epsilon < math.inf:
         what = f"an epsilon of {options.bn_epsilon} has no root"
         raise UsageError(what, where="--bn-epsilon", fix="use one from 0 up, such as 0.001")

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mcu_export.backends import BACKENDS
+from mcu_export.backends import backend_of
 from mcu_export.budgets import check_model
 from mcu_export.calibrate import Ranges, calibrate
 from mcu_export.choose import EFFORTS, OUTPUT, choose_network, default_calibration
@@ -79,7 +79,8 @@ def make_export(
     _check_labels(options.labels, source.graph)
     inputs = _samples(samples, source.graph, source.given)
     quant, mixed = _quantized(source, inputs, options, progress)
-    program = lower(quant, BACKENDS[options.backend], options.name, options.labels)
+    backend = backend_of(options.backend, options.cmsis_nn_version)
+    program = lower(quant, backend, options.name, options.labels)
     layout = plan(program)
     shown = load_samples(test_samples, source.graph.inputs) if test_samples else inputs
     golden = golden_of(quant, shown, options.test_count)
@@ -176,9 +177,10 @@ def _mixed(
     progress: Callable[[int, int], None],
 ) -> Mixed:
     """The best mix of widths within the limits of the options."""
+    backend = backend_of(options.backend, options.cmsis_nn_version)
 
     def cost_of(quant: QuantGraph) -> Costs:
-        program = lower(quant, BACKENDS[options.backend], options.name)
+        program = lower(quant, backend, options.name)
         flash = sum(step.weight_bytes for step in program.steps)
         return Costs(flash, plan(program).arena_bytes, macs_cost(quant))
 

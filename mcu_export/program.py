@@ -170,12 +170,15 @@ class Program:
     """A network in C, before memory is planned.
 
     ``aliases`` maps a value that is only another name (a reshape) to the value it stands for.
+    ``declarations`` are what the headers of another library than ``cmsis_nn_version`` contradict.
     """
 
     name: str
     scheme: str
     backend: str
+    cmsis_nn_version: str
     includes: tuple[str, ...]
+    declarations: tuple[str, ...]
     functions: tuple[Function, ...]
     steps: tuple[Step, ...]
     values: Mapping[str, Value]

@@ -101,6 +101,8 @@ class ModelView:
     arena_bytes: int
     macs: int
     includes: tuple[str, ...]
+    cmsis_nn_version: str
+    declarations: tuple[str, ...]
     checked: bool
     labels: tuple[str, ...]
     inputs: tuple[PortView, ...]
@@ -160,6 +162,7 @@ def call_text(statement: Statement) -> str:
 def export_id(program: Program, layout: Layout) -> str:
     """A number that changes whenever the generated code does, as C sees it: ``0x1234abcdU``."""
     digest = hashlib.sha256(f"{ABI} {program.name} {program.scheme} {program.backend}".encode())
+    digest.update(program.cmsis_nn_version.encode())
     for function in program.functions:
         digest.update(repr(function).encode())
     for step in program.steps:
@@ -191,6 +194,8 @@ def model_view(
         arena_bytes=layout.arena_bytes,
         macs=sum(step.facts["macs"] for step in program.steps),
         includes=program.includes,
+        cmsis_nn_version=program.cmsis_nn_version,
+        declarations=program.declarations,
         checked=any(each.success for step in program.steps for each in step.statements),
         labels=tuple(string_literal(label) for label in program.labels),
         inputs=tuple(_port_view(port, program, layout) for port in program.inputs),

@@ -152,7 +152,9 @@ class Kernel:
 class Backend:
     """A set of kernels; for a layer the first row whose constraints all hold wins.
 
-    ``includes`` are headers that the generated C includes.
+    ``includes`` are headers that the generated C includes. ``cmsis_nn_version`` is the release of
+    the library that it calls, where it matters; ``declarations`` are what a header of another
+    release contradicts.
     """
 
     name: str
@@ -160,6 +162,8 @@ class Backend:
     kernels: tuple[Kernel, ...]
     includes: tuple[str, ...] = ()
     schemes: tuple[str, ...] = field(default=("q7", "q15", "q15x7", "mixed"))
+    cmsis_nn_version: str = ""
+    declarations: tuple[str, ...] = ()
 
 
 def choose_kernel(backend: Backend, context: LayerContext, others: Sequence[Backend]) -> Kernel:
@@ -176,7 +180,7 @@ def choose_kernel(backend: Backend, context: LayerContext, others: Sequence[Back
         if not failed:
             return kernel
         reasons.append(f"{kernel.name}: {'; '.join(failed)}")
-    able = [other.name for other in others if other is not backend and _can(other, context)]
+    able = [o.name for o in others if o.name != backend.name and _can(o, context)]
     raise UnsupportedLayerError(
         f"backend {backend.name} has no kernel for {context.op.kind} in {context.scheme}"
         + "".join(f"\n         {reason}" for reason in reasons),

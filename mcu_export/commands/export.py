@@ -51,6 +51,13 @@ from mcu_export.errors import UsageError
     "--backend", default="plain-c", show_default=True, help="See `mcu-export list backends`."
 )
 @click.option(
+    "--cmsis-nn-version",
+    default="",
+    metavar="X.Y.Z",
+    show_default="the newest",
+    help="Release of CMSIS-NN that --backend cmsis-nn calls, from 4.0.0 on.",
+)
+@click.option(
     "--calibration",
     default="",
     help="How formats follow from samples: output (searched; default of q7 and q15), mse (default "

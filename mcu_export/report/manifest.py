@@ -34,6 +34,7 @@ def manifest(
         "name": program.name,
         "scheme": program.scheme,
         "backend": program.backend,
+        "cmsis_nn_version": program.cmsis_nn_version or None,
         "model": dict(model),
         "options": dict(options),
         "details": dict(graph.details),

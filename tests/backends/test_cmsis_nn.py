@@ -1,45 +1,68 @@
 """cmsis-nn: every integer of every layer equals the reference's, on the contract of the library.
 
-Where CMSIS_NN_INC and CMSIS_NN_LIB name a CMSIS-NN 7 for the host, that one is used.
+Where CMSIS_NN_INC and CMSIS_NN_LIB name a CMSIS-NN, that one is used, on the host and in QEMU.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mcu_export.api import Sources, export_files
-from mcu_export.backends import BACKENDS
-from mcu_export.backends.cmsis_nn import sizes
-from mcu_export.backends.plain_c.kernels import Window
+from mcu_export.backends import BACKENDS, backend_of
+from mcu_export.backends.cmsis_nn.releases import RELEASES
 from mcu_export.build import Target
-from mcu_export.exported import open_export
+from mcu_export.errors import ToolchainError
+from mcu_export.exported import Exported, open_export
+from mcu_export.lower import lower
 from mcu_export.quantize import ABOUT_SCHEMES
 from mcu_export.reference import random_inputs
 from mcu_export.verify import verify
+from tests.backends.random_networks import random_layers, random_network
 from tests.cases.networks import CASES
 from tests.cases.test_cases import quantized, write_c
 from tests.contract import modern
 
-M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16")
+PER_CHANNEL = "arm_fully_connected_per_channel"
+SCHEMES = ("q7", "int8", "int16x8")
+LAYERS = 100 if modern.given() else 10
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    """Variables that name the library for the host, with sanitizers if it is the contract."""
-    if modern.given():
-        return {}
-    flags = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    return modern.build(tmp_path_factory.mktemp("contract"), ("cc", *flags))
+def libraries(tmp_path_factory):
+    """For a release the variables that name its contract; none where a library is given."""
+    made = {}
+
+    def library(release: str) -> dict[str, str]:
+        if modern.given():
+            return {}
+        if release not in made:
+            folder = tmp_path_factory.mktemp("contract") / release
+            made[release] = modern.build(folder, release=release)
+        return made[release]
+
+    return library
 
 
 @pytest.fixture
-def library(host, monkeypatch):
-    """The library for the host, in the environment."""
-    for name, value in host.items():
-        monkeypatch.setenv(name, value)
+def library(libraries, monkeypatch):
+    """Puts the library of a release into the environment."""
+
+    def choose(release: str) -> None:
+        for name, value in libraries(release).items():
+            monkeypatch.setenv(name, value)
+
+    choose(modern.newest())
+    return choose
+
+
+def _assert_same(exported: Exported, samples: int) -> None:
+    """Every layer gives the reference's integers, wherever the library runs."""
+    inputs = random_inputs(exported.quant, samples)
+    for target in modern.targets():
+        verdict = verify(exported, inputs, target)
+        assert (target, verdict.mismatches, verdict.first_difference) == (target, 0, None)
 
 
 NAMES = (
@@ -61,9 +84,23 @@ def _with_library_calls() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "scheme"), _with_library_calls())
 def test_c_gives_the_integers(name: str, scheme: str, library, tmp_path: Path):
-    exported = write_c(quantized(CASES[name](), scheme), "cmsis-nn", tmp_path)
-    verdict = verify(exported, random_inputs(exported.quant, 8), Target(sanitize=True))
-    assert (verdict.mismatches, verdict.first_difference) == (0, None)
+    quant = quantized(CASES[name](), scheme)
+    _assert_same(write_c(quant, "cmsis-nn", tmp_path, modern.newest()), 8)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("release", modern.releases())
+def test_releases(release: str, scheme: str, library, tmp_path: Path):
+    library(release)
+    quant = quantized(random_layers(seed=6, count=LAYERS), scheme)
+    exported = write_c(quant, "cmsis-nn", tmp_path, release)
+    assert f"Made for CMSIS-NN {release}" in (tmp_path / "net.c").read_text()
+    _assert_same(exported, 4)
+
+
+def test_network(library, tmp_path: Path):
+    quant = quantized(random_network(seed=2, depth=12), "int8")
+    _assert_same(write_c(quant, "cmsis-nn-dsp", tmp_path, modern.newest()), 4)
 
 
 @pytest.mark.parametrize(("backend", "integers"), [("cmsis-nn", "int8"), ("cmsis-nn-dsp", "int16")])
@@ -74,17 +111,19 @@ def test_tflite_network(backend: str, integers: str, library, tmp_path: Path):
     model = tmp_path / "net.tflite"
     model.write_bytes(convert(lambda x: all_operators(x, integers == "int8"), integers))
     sources = Sources(model, "", "", None)
-    export_files(sources, tmp_path / "out", {"name": "net", "backend": backend})
+    options = {"name": "net", "backend": backend, "cmsis_nn_version": modern.newest()}
+    export_files(sources, tmp_path / "out", options)
     exported = open_export(tmp_path / "out")
-    verdict = verify(exported, random_inputs(exported.quant, 6), Target(sanitize=True))
-    assert (verdict.mismatches, verdict.first_difference) == (0, None)
+    assert exported.manifest["cmsis_nn_version"] == modern.newest()
+    _assert_same(exported, 6)
     kernels = {layer["kernel"] for layer in exported.manifest["layers"]}
     assert {"arm_convolve_wrapper", "arm_depthwise_conv_wrapper", "arm_softmax"} <= kernels
 
 
-@pytest.mark.skipif(modern.given(), reason="the library that is given is for the host")
+@pytest.mark.skipif(modern.given(), reason="the library that is given runs there in every test")
 def test_on_cortex_m4(tmp_path: Path, monkeypatch):
-    made = modern.build(tmp_path / "library", ("arm-none-eabi-gcc", *M4), "arm-none-eabi-ar")
+    compiler = ("arm-none-eabi-gcc", *modern.M4)
+    made = modern.build(tmp_path / "library", compiler, "arm-none-eabi-ar")
     for name, value in made.items():
         monkeypatch.setenv(name, value)
     exported = write_c(quantized(CASES["conv_3x3"](), "int8"), "cmsis-nn", tmp_path)
@@ -92,37 +131,23 @@ def test_on_cortex_m4(tmp_path: Path, monkeypatch):
     assert verdict.mismatches == 0
 
 
-def test_q7_gives_the_same_bytes_through_other_kernels(library, tmp_path: Path):
-    quant = quantized(CASES["conv_3x3"](), "q7")
-    inputs = random_inputs(quant, 16)
-    for backend in ("plain-c", "cmsis-nn"):
-        (tmp_path / backend).mkdir()
-        exported = write_c(quant, backend, tmp_path / backend)
-        verdict = verify(exported, inputs, Target(sanitize=True))
-        assert verdict.mismatches == 0
+@pytest.mark.parametrize("other", sorted(set(RELEASES) - {modern.newest()}))
+def test_headers_of_another_release_do_not_compile(other: str, library, tmp_path: Path):
+    """The compiler finds a conflict. Headers of 4.0.0 and 4.1.0 take every export."""
+    if modern.newest() in ("4.0.0", "4.1.0"):
+        pytest.skip("the library that is given has an interface that is contained in all others")
+    exported = write_c(quantized(CASES["dense"](), "q7"), "cmsis-nn", tmp_path, other)
+    with pytest.raises(ToolchainError, match=r"conflicting types for .arm_vector_sum_s8"):
+        verify(exported, random_inputs(exported.quant, 1), Target())
 
 
-def _window(size: int, channels: int, out: int, kernel: int, **more: int) -> Window:
-    values = dict.fromkeys(("dilation_y", "dilation_x", "stride_y", "stride_x"), 1)
-    values |= {"pad_top": 0, "pad_left": 0, "padded": False, **more}
-    return Window(size, size, channels, size, size, out, kernel, kernel, **values)
-
-
-@pytest.mark.parametrize(
-    ("function", "window", "dsp", "mve"),
-    [
-        # The values are those of arm_*_get_buffer_size_dsp and _mve of CMSIS-NN 7.0.0.
-        (sizes.convolve_s8, _window(8, 8, 4, 1), 32, 32),
-        (sizes.convolve_s8, _window(8, 8, 4, 1, stride_x=2), 0, 0),
-        (sizes.convolve_s8, _window(8, 3, 4, 3), 112, 128),
-        (sizes.convolve_s16, _window(8, 3, 4, 3), 108, 256),
-        (sizes.depthwise_s8, _window(8, 8, 8, 3), 0, 4464),
-        (sizes.depthwise_s8, _window(8, 8, 8, 5), 400, 12400),
-        (sizes.depthwise_s8, _window(8, 8, 16, 3), 0, 0),
-        (sizes.depthwise_s8, _window(8, 1, 8, 3), 0, 136),
-    ],
-)
-def test_scratch_sizes(function, window: Window, dsp: int, mve: int):
-    assert function(window, False) == dsp
-    assert function(window, True) >= mve
-    assert np.all(function(window, True) >= dsp)
+@pytest.mark.parametrize("release", ["6.0.0", "7.0.0"])
+def test_per_channel_dense_came_with_7(release: str):
+    """Before, the layer is done by plain-c."""
+    backend = backend_of("cmsis-nn", release)
+    (step,) = lower(quantized(CASES["dense"](), "int8"), backend, "net").steps
+    assert (step.kernel == PER_CHANNEL) == (release == "7.0.0")
+    assert step.kernel.startswith("arm_") == (release == "7.0.0")
+    reason = f"{PER_CHANNEL}_s8 came with CMSIS-NN 7.0.0"
+    rows = [k for k in backend.kernels if k.name == PER_CHANNEL]
+    assert reason in {constraint.__doc__ for k in rows for constraint in k.constraints}

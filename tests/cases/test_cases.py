@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcu_export.backends import BACKENDS
+from mcu_export.backends import BACKENDS, backend_of
 from mcu_export.build import Target
 from mcu_export.calibrate import calibrate
 from mcu_export.exported import Exported
@@ -49,9 +49,9 @@ def step_of(fmt: Format, weights_bits: int) -> float:
     return fmt.scale * 2.0 ** (fmt.bits - weights_bits)
 
 
-def write_c(quant: QuantGraph, backend: str, folder: Path) -> Exported:
+def write_c(quant: QuantGraph, backend: str, folder: Path, release: str = "") -> Exported:
     """The C files of a network, opened as an export."""
-    program = lower(quant, BACKENDS[backend], "net")
+    program = lower(quant, backend_of(backend, release), "net")
     golden = golden_of(quant, samples_of(quant.graph), 2)
     for name, text in render(program, plan(program), golden, "case").files.items():
         (folder / name).write_text(text)

@@ -1,21 +1,36 @@
-"""cmsis-nn: the arm_*_s8 and arm_*_s16 kernels of CMSIS-NN 7."""
+"""cmsis-nn: the arm_*_s8 and arm_*_s16 kernels of CMSIS-NN 4.0.0 to 7.0.0."""
 
 from __future__ import annotations
 
 from mcu_export.backends.base import Backend
+from mcu_export.backends.cmsis_nn.releases import NEWEST, RELEASES, Release
 from mcu_export.backends.cmsis_nn.table import kernels
 
 
-def _backend(name: str, cores: str, mve: bool) -> Backend:
-    return Backend(
-        name=name,
-        about=f"the arm_*_s8 and arm_*_s16 kernels of CMSIS-NN 7, scratch for {cores}; "
-        "plain-c for what they cannot do",
-        kernels=kernels(mve),
-        includes=("arm_nnfunctions.h",),
-        schemes=("q7", "int8", "int16x8"),
+def _backends(release: Release) -> tuple[Backend, Backend]:
+    """For all cores, and for those without MVE: they differ in scratch memory."""
+    return (
+        _backend("cmsis-nn", "for all cores", release, mve=True),
+        _backend("cmsis-nn-dsp", "for cores without MVE: less scratch", release, mve=False),
     )
 
 
-CMSIS_NN = _backend("cmsis-nn", "all cores", mve=True)
-CMSIS_NN_DSP = _backend("cmsis-nn-dsp", "cores without MVE (Cortex-M0 to M33)", mve=False)
+def _backend(name: str, cores: str, release: Release, mve: bool) -> Backend:
+    return Backend(
+        name=name,
+        about=f"the arm_*_s8 and arm_*_s16 kernels of CMSIS-NN, {', '.join(RELEASES)}, {cores}; "
+        "plain-c for what they cannot do",
+        kernels=kernels(release, mve),
+        includes=("arm_nnfunctions.h",),
+        schemes=("q7", "int8", "int16x8"),
+        cmsis_nn_version=release.version,
+        declarations=(release.declaration,),
+    )
+
+
+BY_RELEASE = {
+    (backend.name, release.version): backend
+    for release in RELEASES.values()
+    for backend in _backends(release)
+}
+CMSIS_NN, CMSIS_NN_DSP = BY_RELEASE["cmsis-nn", NEWEST], BY_RELEASE["cmsis-nn-dsp", NEWEST]

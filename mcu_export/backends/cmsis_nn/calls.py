@@ -1,4 +1,4 @@
-"""How the functions of CMSIS-NN 7 are called: every size, offset and multiplier a constant.
+"""How the functions of CMSIS-NN are called: every size, offset and multiplier a constant.
 
 q7 layers run on the same functions: all offsets are 0, the bias is shifted to the accumulator, and
 the multiplier ``1 << (31 - out_shift)`` makes the rescaling the one rounding shift of q7.
@@ -16,8 +16,9 @@ from mcu_export.backends.cmsis_nn.kernels import (
     PoolKernel,
     SoftmaxKernel,
 )
+from mcu_export.backends.cmsis_nn.releases import DenseSums, Release
 from mcu_export.backends.plain_c.kernels import window_of
-from mcu_export.ops import Array, AveragePool2D, DepthwiseConv2D, elements
+from mcu_export.ops import Array, AveragePool2D, Conv2D, DepthwiseConv2D, elements
 from mcu_export.program import Const, Value
 from mcu_export.schemes.arithmetic import Accumulate
 
@@ -28,6 +29,16 @@ NO_BUFFER = "NULL"
 def is_wide(context: LayerContext) -> bool:
     """Whether the layer has 16-bit activations."""
     return context.ctype == "int16_t"
+
+
+def kernel_of(context: LayerContext) -> tuple[int, int]:
+    """Height and width of a window."""
+    if isinstance(context.op, DepthwiseConv2D):
+        return context.params["weights"].shape[:2]
+    if isinstance(context.op, Conv2D):
+        return context.params["weights"].shape[1:3]
+    height, width = context.op.kernel
+    return height, width
 
 
 def _suffix(context: LayerContext) -> str:
@@ -65,16 +76,23 @@ def _scratch(context: LayerContext, size: int) -> tuple[Value | None, str]:
     return scratch, scratch.variable
 
 
-def convolve(context: LayerContext, mve: bool) -> Call:
+_SCRATCH = {
+    ("convolve", "s8"): sizes.convolve_s8,
+    ("convolve", "s16"): sizes.convolve_s16,
+    ("depthwise_conv", "s8"): sizes.depthwise_s8,
+    ("depthwise_conv", "s16"): sizes.depthwise_s16,
+}
+
+
+def convolve(context: LayerContext, release: Release, mve: bool) -> Call:
     """Conv and depthwise through the wrappers, which choose the kernel; scratch for MVE or not."""
     depthwise = isinstance(context.op, DepthwiseConv2D)
-    weights, a = context.params["weights"], context.arithmetic
-    height, width = weights.shape[:2] if depthwise else weights.shape[1:3]
-    window = window_of(context, (height, width))
+    a, window = context.arithmetic, window_of(context, kernel_of(context))
     _, _, _, input_offset, output_offset = _scaling(context)
     suffix = _suffix(context)
     kind = "depthwise_conv" if depthwise else "convolve"
-    size = getattr(sizes, f"{'depthwise' if depthwise else 'convolve'}_{suffix}")(window, mve)
+    size = _SCRATCH[kind, suffix](window, release, mve)
+    as_struct = release.bias_struct and is_wide(context) and not depthwise
     multiplier = window.out_channels // window.in_channels
     kernel = ConvolveKernel(
         function=f"arm_{kind}_wrapper_{suffix}",
@@ -91,7 +109,7 @@ def convolve(context: LayerContext, mve: bool) -> Call:
         input_offset=input_offset,
         output_offset=output_offset,
         scratch_bytes=size,
-        bias_argument="&bias_data" if is_wide(context) and not depthwise else "bias",
+        bias_argument="&bias_data" if as_struct else "bias",
     )
     scratch, variable = _scratch(context, size)
     consts = _consts(context, "h, w, out" if depthwise else "out, h, w, in")
@@ -106,51 +124,60 @@ def convolve(context: LayerContext, mve: bool) -> Call:
     )
 
 
-def fully_connected(context: LayerContext) -> Call:
-    """Dense with one multiplier, or one for each output.
+def one_scale(context: LayerContext) -> bool:
+    """Whether a dense layer has the same multiplier and shift for all outputs."""
+    _, multipliers, shifts, _, _ = _scaling(context)
+    return bool((multipliers == multipliers[0]).all() and (shifts == shifts[0]).all())
 
-    The sums ``bias + input_offset * sum(w)``, which MVE takes instead of the bias, are a constant.
-    """
-    weights, a = context.params["weights"], context.arithmetic
-    bias, multipliers, shifts, input_offset, output_offset = _scaling(context)
-    consts = list(_consts(context, "out, in"))
-    one = bool((multipliers == multipliers[0]).all() and (shifts == shifts[0]).all())
-    name = f"arm_fully_connected_{'' if one else 'per_channel_'}{_suffix(context)}"
+
+def fully_connected(context: LayerContext, release: Release) -> Call:
+    """Dense with one multiplier, or one for each output; for MVE with the sums of the weights."""
+    a, (out_size, in_size) = context.arithmetic, context.params["weights"].shape
+    _, multipliers, shifts, input_offset, output_offset = _scaling(context)
+    weights, bias, *scales = _consts(context, "out, in")
+    one = one_scale(context)
+    sums = () if is_wide(context) else _dense_sums(context, release)
+    consts = (weights, bias, *(() if one else scales), *sums)
+    prefix = context.name("")
     kernel = FullyConnectedKernel(
-        function=name,
+        function=f"arm_fully_connected_{'' if one else 'per_channel_'}{_suffix(context)}",
         in_ctype=context.ctype,
         ctype=context.ctype,
         low=a.low,
         high=a.high,
-        acc_ctype="int64_t" if is_wide(context) else "int32_t",
-        rows=elements(context.shape) // len(weights),
-        in_size=weights.shape[1],
-        out_size=len(weights),
+        constants=tuple(f"const {c.ctype} *{c.name.removeprefix(prefix)}" for c in consts),
+        rows=elements(context.shape) // out_size,
+        in_size=in_size,
+        out_size=out_size,
         input_offset=input_offset,
         output_offset=output_offset,
+        context=f"(void *)(uintptr_t)sums, {4 * out_size}" if sums else f"{NO_BUFFER}, 0",
         quant=f"cmsis_nn_per_{'tensor' if one else 'channel'}_quant_params",
-        quant_values="multipliers[0], shifts[0]"
+        quant_values=f"{multipliers[0]}, {shifts[0]}"
         if one
         else "(int32_t *)(uintptr_t)multipliers, (int32_t *)(uintptr_t)shifts",
     )
-    sums = NO_BUFFER
-    if one:
-        consts[2:] = [
-            Const(c.name, c.ctype, c.values[:1], f"{c.comment.split()[0]} (one for all)")
-            for c in consts[2:]
-        ]
-    names = [const.name for const in consts]
-    if not is_wide(context):
-        totals = bias + input_offset * weights.sum(axis=1)
-        consts.append(Const(context.name("sums"), "int32_t", totals, "bias with input offset, MVE"))
-        sums = consts[-1].name
     return Call(
         "fully_connected",
-        arguments=(context.inputs[0], *names, sums, context.output),
+        arguments=(context.inputs[0], *(const.name for const in consts), context.output),
         source=("cmsis_nn/fully_connected.c.j2", kernel),
-        consts=tuple(consts),
+        consts=consts,
         success=SUCCESS,
     )
+
+
+def _dense_sums(context: LayerContext, release: Release) -> tuple[Const, ...]:
+    """What the release's MVE path reads from its context, if anything; see :class:`DenseSums`."""
+    bias, _, _, input_offset, _ = _scaling(context)
+    sums = context.params["weights"].sum(axis=1)
+    name = context.name("sums")
+    if release.dense_sums is DenseSums.WEIGHTS:
+        return (Const(name, "int32_t", sums, "sums of the weights (out), for MVE"),)
+    if release.dense_sums is DenseSums.BIASED:
+        biased = bias + input_offset * sums
+        comment = "bias + input offset * sums of the weights (out), for MVE"
+        return (Const(name, "int32_t", biased, comment),)
+    return ()
 
 
 def pool(context: LayerContext) -> Call:

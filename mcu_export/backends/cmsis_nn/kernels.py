@@ -43,14 +43,19 @@ class ConvolveKernel(LibraryKernel):
 
 @dataclass(frozen=True)
 class FullyConnectedKernel(LibraryKernel):
-    """Dense; ``quant`` names the struct of multipliers and shifts, ``quant_values`` fills it."""
+    """Dense.
 
-    acc_ctype: str
+    ``constants`` are the parameters between input and output. ``context`` fills the library's
+    context; ``quant`` names the struct of multipliers and shifts, ``quant_values`` fills it.
+    """
+
+    constants: tuple[str, ...]
     rows: int
     in_size: int
     out_size: int
     input_offset: int
     output_offset: int
+    context: str
     quant: str
     quant_values: str
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+
+import numpy as np
 
 from mcu_export.backends.base import Kernel, LayerContext
 from mcu_export.backends.cmsis_nn import calls
+from mcu_export.backends.cmsis_nn.releases import Release, came_with
 from mcu_export.backends.plain_c.affine import AFFINE_KERNELS
 from mcu_export.backends.plain_c.table import KERNELS as POWER_OF_TWO_KERNELS
 from mcu_export.ops import (
@@ -34,9 +38,34 @@ def bias_fits(context: LayerContext) -> bool:
     return bool(not calls.is_wide(context) or context.layer.param_formats["bias"].bits == 64)
 
 
-def one_scale_with_16_bits(context: LayerContext) -> bool:
-    """with 16 bits there must be one scale for all outputs"""
-    return not calls.is_wide(context) or len(context.arithmetic.multipliers) == 1
+def one_scale(context: LayerContext) -> bool:
+    """there must be one scale for all outputs"""
+    return calls.one_scale(context)
+
+
+def eight_bits(context: LayerContext) -> bool:
+    """activations must have 8 bits"""
+    return not calls.is_wide(context)
+
+
+def rounds_twice(context: LayerContext) -> bool:
+    """it rounds twice, this layer once"""
+    return getattr(context.arithmetic, "rounding", "") != "single"
+
+
+def last_pixel_fits(release: Release) -> Callable[[LayerContext], bool]:
+    """The constraint of 16-bit conv where the release sums in 32 bits and cannot be proven not to
+    overflow; see :class:`Release`."""
+
+    def constraint(context: LayerContext) -> bool:
+        """with 16 bits its sums must fit 32 bits, in which it sums an odd pixel"""
+        if not (release.wide_columns and calls.is_wide(context)):
+            return True
+        low, high = context.limits[0]
+        sums = np.abs(context.params["weights"]).sum(axis=(1, 2, 3)) * max(-low, high)
+        return int(sums.max()) <= np.iinfo(np.int32).max
+
+    return constraint
 
 
 def same_shapes(context: LayerContext) -> bool:
@@ -45,25 +74,43 @@ def same_shapes(context: LayerContext) -> bool:
 
 
 def windows_reach_input(context: LayerContext) -> bool:
-    """padding must be less than the kernel"""
+    """padding must be less than the kernel with its dilation"""
     op = context.op
     sides = ((op.padding.top, op.padding.bottom), (op.padding.left, op.padding.right))
-    return all(max(side) < size for side, size in zip(sides, op.kernel, strict=True))
+    dilation = getattr(op, "dilation", (1, 1))
+    reach = [
+        (size - 1) * step for size, step in zip(calls.kernel_of(context), dilation, strict=True)
+    ]
+    return all(max(side) <= most for side, most in zip(sides, reach, strict=True))
 
 
 SAME = (formats_match,)
-DENSE = (*SAME, bias_fits, one_scale_with_16_bits)
 POOL = (*SAME, windows_reach_input)
+SUMS = (*SAME, bias_fits)
+CONV = (*SUMS, windows_reach_input)
+DENSE = (*SUMS, rounds_twice)
 TWO = (*SAME, same_shapes)
 
 
-def kernels(mve: bool) -> tuple[Kernel, ...]:
-    """The table, with scratch memory for MVE or only for the C and DSP paths."""
-    convolve = partial(calls.convolve, mve=mve)
+def kernels(release: Release, mve: bool) -> tuple[Kernel, ...]:
+    """The table of a release, with scratch memory for MVE or only for the C and DSP paths."""
+    convolve = partial(calls.convolve, release=release, mve=mve)
+    dense = partial(calls.fully_connected, release=release)
+    conv = (*CONV, last_pixel_fits(release))
+    per_channel = came_with(
+        "arm_fully_connected_per_channel_s8", "7.0.0", release.dense_per_channel
+    )
     return (
-        Kernel("arm_convolve_wrapper", Conv2D, SCALED, convolve, (*SAME, bias_fits)),
-        Kernel("arm_depthwise_conv_wrapper", DepthwiseConv2D, SCALED, convolve, (*SAME, bias_fits)),
-        Kernel("arm_fully_connected", Dense, SCALED, calls.fully_connected, DENSE),
+        Kernel("arm_convolve_wrapper", Conv2D, SCALED, convolve, conv),
+        Kernel("arm_depthwise_conv_wrapper", DepthwiseConv2D, SCALED, convolve, CONV),
+        Kernel("arm_fully_connected", Dense, SCALED, dense, (*DENSE, one_scale)),
+        Kernel(
+            "arm_fully_connected_per_channel",
+            Dense,
+            frozenset({"int8"}),
+            dense,
+            (*DENSE, eight_bits, per_channel),
+        ),
         Kernel("arm_max_pool", MaxPool2D, SCALED, calls.pool, POOL),
         Kernel("arm_avgpool", AveragePool2D, AFFINE, calls.pool, POOL),
         Kernel("arm_elementwise_add", Add, AFFINE, calls.elementwise_add, TWO),

@@ -1,12 +1,17 @@
 /*
- * The part of CMSIS-NN 7's public interface that generated code for cmsis-nn uses: names, types and
- * the order of parameters and fields. Only for tests; see contract.h.
+ * The part of CMSIS-NN's public interface that generated code for cmsis-nn uses: names, types and
+ * the order of parameters and fields, as they are in release CMSIS_NN_RELEASE (400, 410, 500, 600,
+ * 700). Only for tests; see contract.h.
  */
 #ifndef ARM_NNFUNCTIONS_H
 #define ARM_NNFUNCTIONS_H
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#ifndef CMSIS_NN_RELEASE
+#define CMSIS_NN_RELEASE 700
+#endif
 
 typedef enum {
     ARM_CMSIS_NN_SUCCESS = 0,
@@ -24,10 +29,15 @@ typedef struct {
     int32_t size;
 } cmsis_nn_context;
 
+#if CMSIS_NN_RELEASE >= 600
 typedef struct {
     const void *data;
     const bool is_int32_bias;
 } cmsis_nn_bias_data;
+typedef cmsis_nn_bias_data wide_conv_bias;
+#else
+typedef int64_t wide_conv_bias;
+#endif
 
 typedef struct {
     int32_t n, h, w, c;
@@ -87,7 +97,7 @@ arm_cmsis_nn_status arm_convolve_wrapper_s16(const cmsis_nn_context *ctx,
                                              const cmsis_nn_dims *input_dims, const int16_t *input,
                                              const cmsis_nn_dims *filter_dims, const int8_t *filter,
                                              const cmsis_nn_dims *bias_dims,
-                                             const cmsis_nn_bias_data *bias,
+                                             const wide_conv_bias *bias,
                                              const cmsis_nn_dims *output_dims, int16_t *output);
 arm_cmsis_nn_status
 arm_depthwise_conv_wrapper_s8(const cmsis_nn_context *ctx, const cmsis_nn_dw_conv_params *params,
@@ -111,6 +121,7 @@ arm_cmsis_nn_status arm_fully_connected_s8(const cmsis_nn_context *ctx,
                                            const cmsis_nn_dims *filter_dims, const int8_t *filter,
                                            const cmsis_nn_dims *bias_dims, const int32_t *bias,
                                            const cmsis_nn_dims *output_dims, int8_t *output);
+#if CMSIS_NN_RELEASE >= 700
 arm_cmsis_nn_status
 arm_fully_connected_per_channel_s8(const cmsis_nn_context *ctx, const cmsis_nn_fc_params *params,
                                    const cmsis_nn_per_channel_quant_params *quant,
@@ -118,6 +129,7 @@ arm_fully_connected_per_channel_s8(const cmsis_nn_context *ctx, const cmsis_nn_f
                                    const cmsis_nn_dims *filter_dims, const int8_t *filter,
                                    const cmsis_nn_dims *bias_dims, const int32_t *bias,
                                    const cmsis_nn_dims *output_dims, int8_t *output);
+#endif
 arm_cmsis_nn_status arm_fully_connected_s16(const cmsis_nn_context *ctx,
                                             const cmsis_nn_fc_params *params,
                                             const cmsis_nn_per_tensor_quant_params *quant,
@@ -125,6 +137,20 @@ arm_cmsis_nn_status arm_fully_connected_s16(const cmsis_nn_context *ctx,
                                             const cmsis_nn_dims *filter_dims, const int8_t *filter,
                                             const cmsis_nn_dims *bias_dims, const int64_t *bias,
                                             const cmsis_nn_dims *output_dims, int16_t *output);
+
+/* Generated code does not call it; it declares it to tell the releases apart. */
+#if CMSIS_NN_RELEASE >= 700
+arm_cmsis_nn_status arm_vector_sum_s8(int32_t *sums, int32_t columns, int32_t rows,
+                                      const int8_t *weights, int32_t input_offset,
+                                      int32_t weights_offset, const int32_t *bias);
+#elif CMSIS_NN_RELEASE >= 600
+arm_cmsis_nn_status arm_vector_sum_s8(int32_t *sums, int32_t columns, int32_t rows,
+                                      const int8_t *weights, int32_t input_offset,
+                                      const int32_t *bias);
+#elif CMSIS_NN_RELEASE >= 500
+arm_cmsis_nn_status arm_vector_sum_s8(int32_t *sums, int32_t columns, int32_t rows,
+                                      const int8_t *weights);
+#endif
 
 arm_cmsis_nn_status arm_elementwise_add_s8(const int8_t *a, const int8_t *b, int32_t a_offset,
                                            int32_t a_mult, int32_t a_shift, int32_t b_offset,

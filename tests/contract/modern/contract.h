@@ -1,5 +1,5 @@
 /*
- * What all contracts of CMSIS-NN 7's kernels share: elements of 8 or 16 bits, the two ways to
+ * What all contracts of CMSIS-NN's kernels share: elements of 8 or 16 bits, the two ways to
  * rescale, and poison. Not part of the public interface.
  *
  * - The whole output is poisoned before anything is read: outputs must not overlap inputs.

@@ -6,7 +6,7 @@
  *
  * Filters are (out, h, w, in) for conv and (1, h, w, out) for depthwise, where output channel o
  * reads input channel o / ch_mult. With s16 the offsets are 0, the bias has 64 bits and the
- * rescaling is the wide one.
+ * rescaling is the wide one. Since 6.0.0 the bias of a conv with s16 comes in a struct.
  */
 #include "contract.h"
 
@@ -116,7 +116,7 @@ arm_cmsis_nn_status arm_convolve_wrapper_s16(const cmsis_nn_context *ctx,
                                              const cmsis_nn_dims *input_dims, const int16_t *input,
                                              const cmsis_nn_dims *filter_dims, const int8_t *filter,
                                              const cmsis_nn_dims *bias_dims,
-                                             const cmsis_nn_bias_data *bias,
+                                             const wide_conv_bias *bias,
                                              const cmsis_nn_dims *output_dims, int16_t *output)
 {
     const shape s = {input_dims,
@@ -131,10 +131,14 @@ arm_cmsis_nn_status arm_convolve_wrapper_s16(const cmsis_nn_context *ctx,
                      0,
                      S16};
     (void)bias_dims;
+#if CMSIS_NN_RELEASE >= 600
     if (bias->is_int32_bias) {
         return ARM_CMSIS_NN_ARG_ERROR;
     }
     return run(ctx, &s, quant, input, filter, bias->data, output);
+#else
+    return run(ctx, &s, quant, input, filter, bias, output);
+#endif
 }
 
 arm_cmsis_nn_status

@@ -2,8 +2,9 @@
  * arm_fully_connected_*: out[o] = clamp(rescale(bias[o] + sum(w[o][i] * (x[i] + input_offset))) +
  * output_offset) for each row of the input.
  *
- * With s8 the buffer of the context must hold bias[o] + input_offset * sum(w[o][i]), which the MVE
- * path reads instead of the bias; other paths read the bias. The contract wants both to agree.
+ * With s8 the buffer of the context holds what the MVE path reads: since 7.0.0
+ * bias[o] + input_offset * sum(w[o][i]), and the bias not at all; in 5.0.0 and 6.0.0 sum(w[o][i]).
+ * Before, it is not used. The contract wants it to be right on every path.
  */
 #include "contract.h"
 
@@ -26,7 +27,8 @@ static bool sums_agree(const cmsis_nn_context *ctx, const layer *l, const int8_t
         for (int32_t i = 0; i < l->in; i++) {
             total += filter[out * l->in + i];
         }
-        if (sums[out] != bias[out] + l->params->input_offset * total) {
+        const int32_t biased = bias[out] + l->params->input_offset * total;
+        if (sums[out] != (CMSIS_NN_RELEASE >= 700 ? biased : total)) {
             return false;
         }
     }
@@ -36,7 +38,8 @@ static bool sums_agree(const cmsis_nn_context *ctx, const layer *l, const int8_t
 static arm_cmsis_nn_status run_s8(const cmsis_nn_context *ctx, const layer *l, const int8_t *input,
                                   const int8_t *filter, const int32_t *bias, int8_t *output)
 {
-    if (l->params->filter_offset != 0 || !sums_agree(ctx, l, filter, bias)) {
+    const bool reads_sums = CMSIS_NN_RELEASE >= 500;
+    if (l->params->filter_offset != 0 || (reads_sums && !sums_agree(ctx, l, filter, bias))) {
         return ARM_CMSIS_NN_ARG_ERROR;
     }
     poison(output, (size_t)(l->rows * l->out));
@@ -67,6 +70,7 @@ arm_cmsis_nn_status arm_fully_connected_s8(const cmsis_nn_context *ctx,
     return run_s8(ctx, &l, input, filter, bias, output);
 }
 
+#if CMSIS_NN_RELEASE >= 700
 arm_cmsis_nn_status
 arm_fully_connected_per_channel_s8(const cmsis_nn_context *ctx, const cmsis_nn_fc_params *params,
                                    const cmsis_nn_per_channel_quant_params *quant,
@@ -80,6 +84,7 @@ arm_fully_connected_per_channel_s8(const cmsis_nn_context *ctx, const cmsis_nn_f
     (void)bias_dims;
     return run_s8(ctx, &l, input, filter, bias, output);
 }
+#endif
 
 arm_cmsis_nn_status arm_fully_connected_s16(const cmsis_nn_context *ctx,
                                             const cmsis_nn_fc_params *params,
