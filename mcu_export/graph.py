@@ -17,6 +17,7 @@ import numpy as np
 
 from mcu_export.errors import InternalError
 from mcu_export.ops.base import Array, Op, Params, Shape
+from mcu_export.trained_formats import TrainedFormats
 
 
 def _read_only(content: dict[Any, Any]) -> MappingProxyType[Any, Any]:
@@ -77,7 +78,7 @@ class Graph:
 
     ``details`` holds what a loader wants in the manifest (the format of the file, the parameters
     of an audio front end that was cut off) and ``folds`` what the folding pass did; neither
-    changes what is computed.
+    changes what is computed. ``trained`` are the formats of a network that was trained for them.
     """
 
     inputs: tuple[Tensor, ...]
@@ -85,6 +86,7 @@ class Graph:
     outputs: tuple[str, ...]
     details: Mapping[str, Any] = field(default_factory=lambda: NO_DETAILS)
     folds: tuple[Fold, ...] = ()
+    trained: TrainedFormats | None = None
 
     def node(self, name: str) -> Node:
         """The node of that name; ``KeyError`` where there is none."""

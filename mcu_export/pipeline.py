@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from mcu_export.backends import backend_of
 from mcu_export.budgets import check_model
 from mcu_export.calibrate import Ranges, calibrate
 from mcu_export.choose import EFFORTS, OUTPUT, choose_network, default_calibration
-from mcu_export.errors import SamplesError, UsageError
+from mcu_export.errors import ModelFileError, SamplesError, UsageError
 from mcu_export.executors import open_executor
 from mcu_export.graph import Graph, check, dump
 from mcu_export.loaders import load_network, model_files
@@ -27,6 +27,7 @@ from mcu_export.passes import run_passes
 from mcu_export.plan import plan
 from mcu_export.program import Layout, Program
 from mcu_export.quantgraph import QuantGraph
+from mcu_export.quantize import quantize
 from mcu_export.reference import quantize_inputs, random_inputs, run_reference
 from mcu_export.render import render
 from mcu_export.report.manifest import loaded_layers, manifest, manifest_text
@@ -116,7 +117,8 @@ def quantize_model(
 class _Source:
     """A model file once it is loaded and the passes are done.
 
-    ``given`` is the integer network of a file that is quantized already; no pass touches it.
+    ``given`` is the integer network of a file that is quantized already, or was trained for its
+    formats.
     """
 
     loaded: Graph
@@ -133,7 +135,8 @@ def _load(model: Path, options: Options) -> _Source:
     network = load_network(model, bn_epsilon=options.bn_epsilon)
     if isinstance(network, Graph):
         loaded = check(network, "load")
-        return _Source(loaded, tuple(run_passes(loaded)), None)
+        source = _Source(loaded, tuple(run_passes(loaded)), None)
+        return replace(source, given=_trained(source.graph, model, options))
     if options.scheme not in ("", network.scheme):
         raise UsageError(
             f"the network is quantized already, as {network.scheme}",
@@ -141,6 +144,22 @@ def _load(model: Path, options: Options) -> _Source:
             fix="leave the option out, or give the float network",
         )
     return _Source(network.graph, (), network)
+
+
+def _trained(graph: Graph, model: Path, options: Options) -> QuantGraph | None:
+    """The integers that a network was trained for, unless other formats are asked for."""
+    trained = graph.trained
+    if trained is None or options.calibration or options.scheme not in ("", trained.scheme):
+        return None
+    missing = [name for name in graph.shapes() if name not in trained.activations]
+    missing += [n.name for n in graph.nodes if set(n.params) - set(trained.params.get(n.name, ()))]
+    if missing:
+        raise ModelFileError(
+            f"the file has no trained format for {missing[0]!r}",
+            where=str(model),
+            fix="name another --calibration, such as output, to choose formats anew",
+        )
+    return quantize(graph, trained.scheme, trained.activations, trained.params)
 
 
 def _quantized(

@@ -10,6 +10,8 @@ from types import ModuleType
 import pytest
 from hypothesis import HealthCheck, settings
 
+from mcu_export.cli import main
+from tests.cli.tool import Result
 from tests.kernels import kernel_variables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,3 +57,17 @@ def use_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
             monkeypatch.setenv(name, value)
 
     return use
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> object:
+    """Runs a command in this process."""
+
+    def call(*arguments: object) -> Result:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return Result(int(stopped.value.code or 0), out, err)
+
+    return call

@@ -8,26 +8,10 @@ import numpy as np
 import pytest
 
 import mcu_export
-from mcu_export.cli import main
 from tests.cli.tool import (
     MODEL,
-    Result,
 )
 from tests.helpers import KWS
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> object:
-    """Runs a command in this process."""
-
-    def call(*arguments: object) -> Result:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        out, err = capfd.readouterr()
-        return Result(int(stopped.value.code or 0), out, err)
-
-    return call
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from mcu_export.loaders.keras.files import (
 )
 from mcu_export.loaders.keras.store import Hdf5Store
 from mcu_export.loaders.keras.weights import ArchiveWeights, LegacyWeights, Weights
+from mcu_export.trained_formats import MEMBER, TrainedFormats, parse_formats
 
 
 def is_keras(path: Path) -> bool:
@@ -49,6 +50,7 @@ class KerasFile:
         model: the same, in one form for all versions.
         weights: the arrays by layer.
         details: format and version.
+        trained: formats that ``mcu-export finetune`` put into it.
     """
 
     where: str
@@ -56,6 +58,7 @@ class KerasFile:
     model: ModelSpec
     weights: Weights
     details: Mapping[str, Any]
+    trained: TrainedFormats | None = None
 
     def build(self, bn_epsilon: float | None = None) -> Built:
         """The graph, and which layer made which of its nodes."""
@@ -73,7 +76,8 @@ def load_keras(path: Path, *, bn_epsilon: float | None = None) -> Graph:
         ModelFileError: the file is unreadable, damaged, or no Keras model.
         UnsupportedLayerError: the network has a layer that is not supported.
     """
-    return open_keras(path).build(bn_epsilon).graph
+    file = open_keras(path)
+    return replace(file.build(bn_epsilon).graph, trained=file.trained)
 
 
 def open_keras(path: Path) -> KerasFile:
@@ -99,9 +103,18 @@ def _open_archive(path: Path) -> KerasFile:
         model = parse_model(config, where)
         require_supported(model, where)
         weights = read_member(archive, WEIGHTS_MEMBER, MAX_FILE_BYTES, where)
+        trained = _trained_formats(archive, where)
     details = {"format": "keras v3", "keras_version": str(metadata.get("keras_version", ""))[:40]}
     store = Hdf5Store(weights, where)
-    return KerasFile(where, config, model, ArchiveWeights(store, model), details)
+    return KerasFile(where, config, model, ArchiveWeights(store, model), details, trained)
+
+
+def _trained_formats(archive: zipfile.ZipFile, where: str) -> TrainedFormats | None:
+    """What ``mcu-export finetune`` put into the archive."""
+    if MEMBER not in archive.namelist():
+        return None
+    text = read_member(archive, MEMBER, MAX_JSON_BYTES, where)
+    return parse_formats(parse_json(text, where), where)
 
 
 def _open_hdf5(path: Path) -> KerasFile:
