@@ -15,7 +15,7 @@ from mcu_export.commands.common import FOLDER, common_options, print_json, progr
 @click.option("--samples", required=True, metavar="F.npz[:KEY]", help="What to train on.")
 @click.option("--labels", required=True, metavar="F.npz:KEY", help="Class number of each sample.")
 @click.option("-o", "--output", type=FOLDER, required=True, help="The .keras file to write.")
-@click.option("--scheme", default="q7", show_default=True, help="q7 or q15.")
+@click.option("--scheme", default="q7", show_default=True, help="q7, q15 or q15x7.")
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--learning-rate", type=float, default=2e-4, show_default=True, help="Of Adam.")

@@ -14,8 +14,9 @@ from mcu_export.finetune.network import TrainableNetwork, constants
 from mcu_export.finetune.tensorflow import keras, tensorflow
 from mcu_export.ops.base import Array, Params
 from mcu_export.quantgraph import QuantGraph
-from mcu_export.quantize import SCHEMES, quantize
+from mcu_export.quantize import quantize
 from mcu_export.reference import quantize_inputs, run_batches
+from mcu_export.schemes.widths import POWER_OF_TWO
 from mcu_export.search import before_softmax
 
 
@@ -78,9 +79,11 @@ def finetune(
         SamplesError: there are too few samples to hold some out.
         UnsupportedLayerError: a layer that cannot be trained.
     """
-    if quant.scheme not in SCHEMES:
+    if quant.scheme not in POWER_OF_TWO:
         raise UsageError(
-            f"{quant.scheme} cannot be trained", where="--scheme", fix="use " + ", ".join(SCHEMES)
+            f"{quant.scheme} cannot be trained",
+            where="--scheme",
+            fix="use " + ", ".join(sorted(POWER_OF_TWO)),
         )
     keras().utils.set_random_seed(training.seed)
     loop = _Loop(quant, samples, labels, training)
