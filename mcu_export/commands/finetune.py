@@ -51,7 +51,8 @@ def command(
     """
     from mcu_export.finetune.archive import check_name, save_keras  # noqa: PLC0415
     from mcu_export.finetune.train import Epoch, Training, finetune  # noqa: PLC0415
-    from mcu_export.pipeline import Options, quantize_model  # noqa: PLC0415
+    from mcu_export.options import Options  # noqa: PLC0415
+    from mcu_export.pipeline import quantize_model  # noqa: PLC0415
     from mcu_export.samples import load_labels  # noqa: PLC0415
 
     check_name(output)
