@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mcu_export.graph import Node
-from mcu_export.ops import UNLIMITED, Array, Pad
+from mcu_export.ops import UNLIMITED, Array, Maximum, Pad
 from mcu_export.ops.binary import operand_arrays
 from mcu_export.ops.windows import pad_image
 from mcu_export.schemes.affine_arithmetic import (
@@ -22,6 +22,8 @@ from mcu_export.schemes.affine_arithmetic import (
     ScaledJoin,
     ScaledMean,
     ScaledProduct,
+    ScaledSelect,
+    ScaledSlopes,
     ScaledSum,
     TwoSlopes,
 )
@@ -159,6 +161,27 @@ def _two_slopes(
     return _finish(np.where(x >= 0, positive, negative), a)
 
 
+def _select(node: Node, a: ScaledSelect, inputs: list[Array], params: Mapping[str, Array]) -> Array:
+    first, second = (
+        x if part is None else _requantize(node, part, [x], params)
+        for x, part in zip(operand_arrays(inputs, params), a.parts, strict=True)
+    )
+    larger = isinstance(node.op, Maximum)
+    chosen = np.maximum(first, second) if larger else np.minimum(first, second)
+    out: Array = np.clip(chosen, a.low, a.high)
+    return out
+
+
+def _slopes(node: Node, a: ScaledSlopes, inputs: list[Array], params: Mapping[str, Array]) -> Array:
+    x = inputs[0] + a.input_offset
+    sloped = x * (params["alpha"] + a.slope_offset)
+    positive, negative = (
+        rescale(value, multiplier, shift, "double")
+        for value, multiplier, shift in zip((x, sloped), a.multipliers, a.shifts, strict=True)
+    )
+    return _finish(np.where(x >= 0, positive, negative), a)
+
+
 AFFINE_LAYERS: dict[type, Layer] = {
     Scaled: _scaled,
     ScaledSum: _sum,
@@ -171,4 +194,6 @@ AFFINE_LAYERS: dict[type, Layer] = {
     ExpShareWide: _share_wide,
     Curve: _curve,
     TwoSlopes: _two_slopes,
+    ScaledSelect: _select,
+    ScaledSlopes: _slopes,
 }

@@ -31,6 +31,7 @@ from mcu_export.ops import (
 )
 from mcu_export.quantgraph import QuantNode
 from mcu_export.reference import run_layer
+from mcu_export.schemes.affine_arithmetic import Fill
 from mcu_export.schemes.arithmetic import Accumulate, Average, ExpSum, Keep, Sum
 from mcu_export.schemes.formats import Format
 
@@ -101,8 +102,10 @@ def _average(node: QuantNode, a: Average, inputs: list[Array], _: list[Format]) 
     return np.clip(away, np.float32(a.low), np.float32(a.high))
 
 
-def _keep(node: QuantNode, a: Keep, inputs: list[Array], _: list[Format]) -> Array:
+def _keep(node: QuantNode, a: Keep | Fill, inputs: list[Array], _: list[Format]) -> Array:
     op = node.node.op
+    if isinstance(op, Pad) and isinstance(a, Fill):
+        op = replace(op, value=float(a.value))
     if isinstance(op, MaxPool2D):
         op = replace(op, limits=UNLIMITED)
     moved = inputs[0] if isinstance(op, Clamp) else op.compute(inputs, {})

@@ -31,11 +31,12 @@ class Reshape(Op):
 
 @dataclass(frozen=True)
 class Pad(Op):
-    """Zeros around an image (H, W, C)."""
+    """Zeros, or another value, around an image (H, W, C)."""
 
     kind = "pad"
 
     padding: Padding
+    value: float = 0.0
 
     def infer(self, shapes: Sequence[Shape], params: Params) -> Shape:
         (shape,) = shapes
@@ -44,4 +45,4 @@ class Pad(Op):
         return shape[0] + p.top + p.bottom, shape[1] + p.left + p.right, shape[2]
 
     def compute(self, inputs: Sequence[Array], params: Params) -> Array:
-        return pad_image(inputs[0], self.padding)
+        return pad_image(inputs[0], self.padding, self.value)

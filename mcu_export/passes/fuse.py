@@ -43,7 +43,7 @@ def fuse_pad(graph: Graph) -> Graph:
         before = by_name.get(node.inputs[0])
         if before is None or not isinstance(before.op, Pad) or before.name in graph.outputs:
             continue
-        if len(consumers[before.name]) != 1:
+        if len(consumers[before.name]) != 1 or before.op.value:
             continue
         own, extra = node.op.padding, before.op.padding
         padding = Padding(

@@ -22,12 +22,15 @@ from mcu_export.ops import (
     Dense,
     DepthwiseConv2D,
     Gather,
+    Maximum,
     MaxPool2D,
     Mean,
+    Minimum,
     Multiply,
     Op,
     Pad,
     Plus,
+    PRelu,
     Reshape,
     Softmax,
     Subtract,
@@ -50,6 +53,7 @@ from mcu_export.schemes.affine_layers import (
     softmax_layer,
     sum_layer,
 )
+from mcu_export.schemes.affine_select import select_layer, slopes_layer
 from mcu_export.schemes.affine_task import (
     INTERPRETER,
     MICRO,
@@ -174,6 +178,9 @@ MAKERS: dict[type[Op], Maker] = {
     Plus: sum_layer,
     Subtract: sum_layer,
     Multiply: product_layer,
+    Maximum: select_layer,
+    Minimum: select_layer,
+    PRelu: slopes_layer,
     Mean: mean_layer,
     AveragePool2D: average_layer,
     MaxPool2D: keep_layer,

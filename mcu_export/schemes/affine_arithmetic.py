@@ -103,7 +103,7 @@ class ScaledJoin:
 
 @dataclass(frozen=True)
 class Fill:
-    """Padding with the integer that stands for zero."""
+    """Padding with an integer, that of zero or of another value."""
 
     value: int
     low: int
@@ -170,6 +170,33 @@ class TwoSlopes:
     high: int
 
 
+@dataclass(frozen=True)
+class ScaledSelect:
+    """The larger or the smaller of two values, once both are in the format of the output."""
+
+    parts: tuple[Requantize | None, Requantize | None]
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class ScaledSlopes:
+    """ReLU with a slope for each channel below zero, with ``v = x + input_offset``.
+
+    ``rescale(v)`` by the first multiplier and shift where v >= 0, else
+    ``rescale(v * (alpha + slope_offset))`` by the second.
+    """
+
+    input_offset: int
+    slope_offset: int
+    multipliers: tuple[int, int]
+    shifts: tuple[int, int]
+    output_offset: int
+    low: int
+    high: int
+    bound: int
+
+
 AffineArithmetic = (
     Scaled
     | ScaledSum
@@ -182,6 +209,8 @@ AffineArithmetic = (
     | ExpShareWide
     | Curve
     | TwoSlopes
+    | ScaledSelect
+    | ScaledSlopes
 )
 AFFINE_KINDS: tuple[type[AffineArithmetic], ...] = (
     Scaled,
@@ -195,4 +224,6 @@ AFFINE_KINDS: tuple[type[AffineArithmetic], ...] = (
     ExpShareWide,
     Curve,
     TwoSlopes,
+    ScaledSelect,
+    ScaledSlopes,
 )

@@ -173,6 +173,10 @@ def _constants(
         operand = params["operand"]
         fmt = activation_format(float(operand.min()), float(operand.max()), bits)
         return {"operand": (fmt.quantize(operand), fmt)}
+    if "alpha" in params:
+        slopes = params["alpha"]
+        fmt = activation_format(float(slopes.min()), float(slopes.max()), 8)
+        return {"alpha": (fmt.quantize(slopes), fmt)}
     if "weights" not in params:
         return {}
     weights, bias = params["weights"], params["bias"]

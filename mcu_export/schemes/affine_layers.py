@@ -10,6 +10,7 @@ import numpy as np
 from mcu_export.ops import (
     AveragePool2D,
     Clamp,
+    Pad,
     Softmax,
     Subtract,
     elements,
@@ -33,7 +34,8 @@ from mcu_export.schemes.fixed_point import INT32_MAX, quantize_multiplier
 from mcu_export.schemes.formats import Affine
 
 
-def _operand(task: Task) -> tuple[AffineValue, AffineValue]:
+def operands(task: Task) -> tuple[AffineValue, AffineValue]:
+    """Both operands of an element-wise layer, the second perhaps a constant."""
     if len(task.inputs) == 2:
         return task.inputs[0], task.inputs[1]
     array, fmt = task.constants["operand"]
@@ -43,7 +45,7 @@ def _operand(task: Task) -> tuple[AffineValue, AffineValue]:
 
 def sum_layer(task: Task) -> ScaledSum:
     """Both inputs on twice the larger scale, with ``left_shift`` bits below the point."""
-    first, second = _operand(task)
+    first, second = operands(task)
     left_shift = 20 if task.out.bits == 8 else 15
     twice = 2 * max(first.format.scale, second.format.scale)
     out_factor = twice / ((1 << left_shift) * task.out.scale)
@@ -77,13 +79,12 @@ def sum_layer(task: Task) -> ScaledSum:
 
 def product_layer(task: Task) -> ScaledProduct:
     """Product; its multiplier has float32 precision in the interpreter."""
-    first, second = _operand(task)
+    first, second = operands(task)
     precision = np.float32 if task.like == INTERPRETER else np.float64
     scales = (precision(fmt.scale) for fmt in (first.format, second.format, task.out))
     multiplier, shift = quantize_multiplier(_product_factor(*scales))
     bound = first.largest * second.largest
-    if bound << max(shift, 0) > INT32_MAX:
-        raise task.fail("the scale of its output is far too small for that of its inputs")
+    task.require_room(bound, shift)
     low, high = task.limits()
     offsets = (-first.format.zero_point, -second.format.zero_point)
     return ScaledProduct(offsets, multiplier, shift, task.out.zero_point, low, high, bound)
@@ -133,11 +134,12 @@ def keep_layer(task: Task) -> Keep:
 
 
 def fill_layer(task: Task) -> Fill:
-    """A border of zeros."""
+    """A border of zeros or of another value, which saturates."""
     task.require_same_format()
     (x,) = task.inputs
-    zero = x.format.zero_point
-    return Fill(zero, min(x.low, zero), max(x.high, zero))
+    assert isinstance(task.node.op, Pad)
+    value = int(x.format.quantize(np.array(task.node.op.value)))
+    return Fill(value, min(x.low, value), max(x.high, value))
 
 
 def requantize(x: AffineValue, out: Affine, low: int, high: int) -> Requantize:
@@ -153,8 +155,7 @@ def requantize_layer(task: Task) -> Requantize | Keep:
     if x.format == task.out and isinstance(task.node.op, Clamp):
         return Keep(low, high)
     made = requantize(x, task.out, low, high)
-    if x.largest << max(made.shift, 0) > INT32_MAX:
-        raise task.fail("the scale of its output is far too small for that of its input")
+    task.require_room(x.largest, made.shift)
     return made
 
 

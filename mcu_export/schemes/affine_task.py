@@ -16,6 +16,7 @@ from mcu_export.ops import (
     Shape,
 )
 from mcu_export.schemes.arithmetic import Arithmetic
+from mcu_export.schemes.fixed_point import INT32_MAX
 from mcu_export.schemes.formats import Affine, Format
 
 # TFLite Micro (and CMSIS-NN), or the interpreter of recent TensorFlow releases, in which a dense
@@ -69,6 +70,11 @@ class Task:
         if not math.isinf(limits.high):
             high = int(self.out.quantize(np.array(limits.high)))
         return low, high
+
+    def require_room(self, largest: int, shift: int) -> None:
+        """Raise unless ``largest``, shifted left where ``shift`` is positive, fits 32 bits."""
+        if largest << max(shift, 0) > INT32_MAX:
+            raise self.fail("the scale of its output is far too small for that of its input")
 
     def require_same_format(self) -> None:
         """Raise unless the output has the format of every input."""

@@ -34,6 +34,7 @@ from mcu_export.ops import (
     TransposeConv2D,
 )
 from mcu_export.quantgraph import QuantNode
+from mcu_export.schemes.affine_arithmetic import Fill
 from mcu_export.schemes.arithmetic import Accumulate, Average, ExpSum, Keep, Sum
 from mcu_export.schemes.formats import PowerOfTwo
 
@@ -184,6 +185,10 @@ def _keep(
 ) -> QuantNode:
     """The output has the format of the input, whatever was wanted."""
     (x,) = inputs
+    if isinstance(node.op, Pad) and node.op.value:
+        value = int(x.format.quantize(np.array(node.op.value)))
+        fill = Fill(value, min(x.low, value), max(x.high, value))
+        return QuantNode(node, x.format, fill, {}, {})
     limits = getattr(node.op, "limits", Limits())
     low, high = integer_limits(limits, x.format)
     seen = (min(x.low, 0), max(x.high, 0)) if isinstance(node.op, Pad) else (x.low, x.high)

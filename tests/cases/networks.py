@@ -126,6 +126,7 @@ CASES: dict[str, Callable[[], Graph]] = {
     "add": lambda: one_layer(Add(RELU), (5, 4, 3), inputs=2),
     "relu6": lambda: one_layer(Clamp(RELU6), (5, 7)),
     "pad": lambda: one_layer(Pad(Padding(1, 2, 0, 3)), (3, 4, 2)),
+    "pad_value": lambda: one_layer(Pad(Padding(0, 1, 2, 0), -1.5), (3, 4, 2)),
     "softmax": lambda: one_layer(Softmax(), (2, 12)),
     "transpose_conv": lambda: one_layer(
         TransposeConv2D((9, 8), (2, 2), Padding(0, 0, 1, 0)), (4, 4, 3), conv(5, 3, 3, 3)
@@ -145,6 +146,8 @@ CASES: dict[str, Callable[[], Graph]] = {
     "subtract_columns": lambda: two_shapes(Subtract(), (3, 1), (4, 3, 5)),
     "maximum": lambda: one_layer(Maximum(), (4, 3, 5), inputs=2),
     "minimum": lambda: one_layer(Minimum(), (11,), inputs=2),
+    "maximum_constant": lambda: one_layer(Maximum(), (4, 3, 5), {"operand": (5,)}),
+    "minimum_pixels": lambda: two_shapes(Minimum(), (4, 3, 1), (4, 3, 5)),
     "prelu": lambda: one_layer(PRelu(), (4, 3, 5), {"alpha": (5,)}),
     "prelu_shared": lambda: one_layer(PRelu(), (6,), {"alpha": (1,)}),
     "concatenate": lambda: one_layer(Concatenate(2), (3, 4, 2), inputs=3),

@@ -22,6 +22,7 @@ from mcu_export.backends.plain_c.affine_kernels import (
     offset_text,
 )
 from mcu_export.backends.plain_c.affine_moves import MOVES
+from mcu_export.backends.plain_c.affine_select import select_layer, slopes_layer
 from mcu_export.backends.plain_c.kernels import window_of
 from mcu_export.backends.plain_c.sums import HELPERS
 from mcu_export.ops import (
@@ -32,8 +33,11 @@ from mcu_export.ops import (
     Convert,
     Dense,
     DepthwiseConv2D,
+    Maximum,
+    Minimum,
     Multiply,
     Plus,
+    PRelu,
     Softmax,
     Subtract,
     TransposeConv2D,
@@ -168,6 +172,9 @@ AFFINE_KERNELS = (
     Kernel("plain-c sum", Plus, AFFINE, sum_layer),
     Kernel("plain-c sum", Subtract, AFFINE, sum_layer),
     Kernel("plain-c product", Multiply, AFFINE, product_layer),
+    Kernel("plain-c select", Maximum, AFFINE, select_layer),
+    Kernel("plain-c select", Minimum, AFFINE, select_layer),
+    Kernel("plain-c prelu", PRelu, AFFINE, slopes_layer),
     Kernel("plain-c requantize", Clamp, AFFINE, requantize_layer, (changes_format,)),
     Kernel("plain-c requantize", Convert, AFFINE, requantize_layer, (changes_format,)),
     *(Kernel("plain-c function", op, AFFINE, function_layer) for op in FUNCTIONS),

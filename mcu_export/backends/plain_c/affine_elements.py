@@ -149,7 +149,8 @@ def _pair_call(
     )
 
 
-def _requantize_fields(context: LayerContext) -> dict[str, object]:
+def requantize_fields(context: LayerContext) -> dict[str, object]:
+    """Fields of :class:`RequantizeKernel` but the scaling."""
     a = context.arithmetic
     return {
         "in_ctype": in_ctype(context),
@@ -165,7 +166,7 @@ def _requantize_fields(context: LayerContext) -> dict[str, object]:
 def requantize_layer(context: LayerContext) -> Call:
     """The same values in another format."""
     a = context.arithmetic
-    fields = _requantize_fields(context)
+    fields = requantize_fields(context)
     kernel = RequantizeKernel(**fields, multiplier=a.multiplier, shift=a.shift)  # type: ignore[arg-type]
     return Call(
         "requantize",
@@ -187,7 +188,7 @@ def function_layer(context: LayerContext) -> Call:
         )
         return _table_call(context, "curve", _curve(a, elements(context.shape)), (table,))
     assert isinstance(a, TwoSlopes)
-    fields = _requantize_fields(context)
+    fields = requantize_fields(context)
     slopes = TwoSlopesKernel(
         **fields,  # type: ignore[arg-type]
         multiplier=a.multipliers[0],

@@ -61,7 +61,8 @@ def _nothing(context: LayerContext) -> Call:
     return Call("")
 
 
-def _fill(context: LayerContext) -> Call:
+def fill_call(context: LayerContext) -> Call:
+    """Padding with the integer of a value."""
     (shape,), out, padding = context.shapes, context.shape, context.op.padding
     kernel = FillKernel(
         context.ctype,
@@ -131,7 +132,7 @@ _NOTHING = "no code: same memory"
 MOVES = (
     Kernel("plain-c max_pool2d", MaxPool2D, AFFINE, _pool),
     Kernel("plain-c average_pool2d", AveragePool2D, AFFINE, _pool),
-    Kernel("plain-c pad", Pad, AFFINE, _fill),
+    Kernel("plain-c pad", Pad, AFFINE, fill_call),
     Kernel("plain-c mean", Mean, AFFINE, _mean),
     Kernel("plain-c join", Concatenate, AFFINE, _join),
     Kernel("plain-c gather", Gather, AFFINE, gather_call),

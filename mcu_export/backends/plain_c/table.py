@@ -6,6 +6,7 @@ import numpy as np
 
 from mcu_export.backends.base import Call, Kernel, LayerContext
 from mcu_export.backends.plain_c import fast
+from mcu_export.backends.plain_c.affine_moves import fill_call
 from mcu_export.backends.plain_c.binary import binary_call
 from mcu_export.backends.plain_c.elements import (
     function_call,
@@ -54,6 +55,7 @@ from mcu_export.ops import (
     elements,
 )
 from mcu_export.program import Const, Overlap, ctype_bytes
+from mcu_export.schemes.affine_arithmetic import Fill
 from mcu_export.schemes.power_of_two_elements import FUNCTIONS
 from mcu_export.schemes.widths import POWER_OF_TWO
 
@@ -192,6 +194,8 @@ def _clamp(context: LayerContext) -> Call:
 
 
 def _pad(context: LayerContext) -> Call:
+    if isinstance(context.arithmetic, Fill):
+        return fill_call(context)
     (shape,), out, padding = context.shapes, context.shape, context.op.padding
     kernel = PadKernel(
         context.ctype,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mcu_export.errors import McuExportError, ModelFileError, UnsupportedLayerError
 from mcu_export.loaders.base import GraphBuilder
@@ -58,6 +58,12 @@ class Importer:
         if data is None:
             raise self.fail(operator, f"input {position} is computed; it must be constant")
         return data
+
+    def fold(self, number: int, data: Array) -> None:
+        """Make a tensor a constant, because what computes it has only constant inputs."""
+        tensors = list(self.model.tensors)
+        tensors[number] = replace(tensors[number], data=data)
+        self.model = replace(self.model, tensors=tuple(tensors))
 
     def value(self, operator: TfliteOperator, position: int = 0) -> str:
         """Name of the value that an input is."""
