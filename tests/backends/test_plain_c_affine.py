@@ -19,7 +19,7 @@ from tests.loaders.tflite_networks import all_operators, convert
 
 TARGETS = {
     "gcc": Target(),
-    "clang with sanitizers": Target(compiler="clang", sanitize=True),
+    "clang with sanitizers": Target(compiler="clang", sanitize=True, optimize="-O1"),
     "Cortex-M4": Target("mps2-an386"),
 }
 

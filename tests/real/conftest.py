@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,17 +65,30 @@ SPEECH_NETWORKS = ("DNN_S", "CNN_S", "CNN_M", "DS_CNN_S", "DS_CNN_L")
 MakeExport = Callable[..., Exported]
 
 
+@pytest.fixture(scope="session")
+def exports_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of this run's exports: one for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exports"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture
-def export_network(data_dir: Path, tmp_path: Path) -> MakeExport:
-    """A function (network, **options) that exports it and opens the export."""
+def export_network(data_dir: Path, tmp_path: Path, exports_dir: Path) -> MakeExport:
+    """A function (network, **options) that exports it, once in a run, and opens the export."""
 
     def make(name: str, **options: object) -> Exported:
         network = NETWORKS[name]
-        calibration = network.samples(data_dir, tmp_path, "calibration")
-        evaluation = network.samples(data_dir, tmp_path, "evaluation")
-        folder = tmp_path / "export"
-        sources = Sources(data_dir / network.model, calibration, evaluation)
-        export_files(sources, folder, {"name": "net", **options})
+        options = {"name": "net", "scheme": "q7", "backend": "plain-c", **options}
+        folder = exports_dir / "_".join((name, *map(str, options.values())))
+        with Path(f"{folder}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                calibration = network.samples(data_dir, tmp_path, "calibration")
+                evaluation = network.samples(data_dir, tmp_path, "evaluation")
+                sources = Sources(data_dir / network.model, calibration, evaluation)
+                export_files(sources, folder, options)
         return open_export(folder)
 
     return make

@@ -21,8 +21,8 @@ CORES = {
     "M55": Target("mps3-an547"),
 }
 HOSTS = {
-    "gcc": Target(compiler="gcc", sanitize=True),
-    "clang": Target(compiler="clang", sanitize=True),
+    "gcc": Target(compiler="gcc", sanitize=True, optimize="-O1"),
+    "clang": Target(compiler="clang", sanitize=True, optimize="-O1"),
 }
 SOME = {"DS_CNN_L": 8, "CNN_M": 16, "CNN_S": 16, "VWW": 8, "ResNet-8": 16}
 
@@ -50,9 +50,9 @@ def test_ds_cnn_s_on_the_host(
 ) -> None:
     use_kernels(backend)
     exported = export_network("DS_CNN_S", backend=backend)
-    inputs = choose_inputs(exported, evaluation("DS_CNN_S"), 200)
+    inputs = choose_inputs(exported, evaluation("DS_CNN_S"), 64)
     verdict = verify(exported, inputs, HOSTS[compiler])
-    assert (verdict.samples, verdict.mismatches) == (200, 0)
+    assert (verdict.samples, verdict.mismatches) == (64, 0)
 
 
 @pytest.mark.parametrize("backend", ["plain-c", "cmsis-nn-legacy"])
