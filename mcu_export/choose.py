@@ -1,8 +1,9 @@
 """Stage 4 as a whole: formats and constants of a network, by ``--calibration`` and ``--effort``.
 
-``minmax``, ``mse``, ``percentile`` and ``kl`` look at each tensor alone. ``output``, the default of
-the power-of-two schemes, measures what formats do to the output: equalize, start from ``mse``,
-descend, and with more effort try several equalizations and learn the rounding.
+``minmax``, ``mse``, ``percentile`` and ``kl`` look at each tensor alone. ``output``, the default,
+measures what formats do to the output. Power-of-two schemes: equalize, start from ``mse``,
+descend, and with more effort try several equalizations and learn the rounding. Affine schemes: the
+best of the four methods.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcu_export.calibrate import Ranges, calibrate
-from mcu_export.errors import UsageError
+from mcu_export.choose_ranges import best_ranges
 from mcu_export.graph import Graph, check
 from mcu_export.narrow import narrow
 from mcu_export.ops.base import Array
@@ -22,7 +23,8 @@ from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import choose_formats, quantize, quantize_network
 from mcu_export.rounding import learn_rounding
 from mcu_export.samples import spread
-from mcu_export.schemes.widths import POWER_OF_TWO, UNIFORM, Widths
+from mcu_export.schemes.affine_formats import AFFINE_SCHEMES
+from mcu_export.schemes.widths import UNIFORM, Widths
 from mcu_export.search import Choice, Measured, Meter, change_count, descend, layer_work
 
 OUTPUT = "output"
@@ -70,13 +72,11 @@ EFFORTS: Mapping[str, Effort] = {
 USUAL_SAMPLES = 16
 # Equalization looks at the largest values only and costs one run in float.
 EQUALIZE_SAMPLES = 128
+# Methods for the ranges of the affine schemes are compared on so many samples, least and most, and
+# with so many multiply-accumulates for each method.
+RANGE_SAMPLES, RANGE_WORK = (16, 256), 2 * GIGA
 
 Progress = Callable[[int, int], None]
-
-
-def default_calibration(scheme: str) -> str:
-    """What ``--calibration`` is when it is not given."""
-    return OUTPUT if scheme in POWER_OF_TWO else START
 
 
 def choose_network(
@@ -97,21 +97,18 @@ def choose_network(
         samples: real inputs, (samples, *shape) each.
         scheme: how numbers are stored.
         calibration: ``output`` or a method for single tensors.
-        effort: one of :data:`EFFORTS`; only for ``output``.
+        effort: one of :data:`EFFORTS`; only for ``output`` of power-of-two schemes.
         progress: called with steps done and in all.
 
     Raises:
-        UsageError: the scheme has no search.
         UnsupportedLayerError: a layer that the scheme has no arithmetic for.
     """
     if calibration != OUTPUT:
         return quantize_network(graph, ranges, scheme, calibration)
-    if scheme not in POWER_OF_TWO:
-        raise UsageError(
-            f"{scheme} has no frac bits to search",
-            where="--calibration output",
-            fix=f"use --calibration {START}",
-        )
+    if scheme in AFFINE_SCHEMES:
+        least, most = RANGE_SAMPLES
+        count = min(max(RANGE_WORK // max(graph.macs(), 1), least), most)
+        return best_ranges(graph, ranges, part(samples, count), scheme)
     best = search(graph, ranges, samples, UNIFORM[scheme], EFFORTS[effort], progress)
     choice = best.measured.choice
     return quantize(

@@ -12,7 +12,7 @@ from typing import Any
 from mcu_export.backends import backend_of
 from mcu_export.budgets import check_model
 from mcu_export.calibrate import Ranges, calibrate
-from mcu_export.choose import EFFORTS, OUTPUT, choose_network, default_calibration
+from mcu_export.choose import EFFORTS, OUTPUT, choose_network
 from mcu_export.errors import ModelFileError, SamplesError, UsageError
 from mcu_export.executors import open_executor
 from mcu_export.graph import Graph, check, dump
@@ -172,7 +172,7 @@ def _quantized(
     scheme = options.scheme or "q7"
     # Integers are real values here, too; each stage takes what it needs as floats.
     ranges = calibrate(source.graph, samples, lambda n: progress("calibrate", n, count))
-    calibration = options.calibration or default_calibration(scheme)
+    calibration = options.calibration or OUTPUT
     if scheme == MIXED and calibration == OUTPUT:
         mixed = _mixed(source.graph, ranges, samples, options, partial(progress, "formats"))
         return mixed.quant, mixed
@@ -261,7 +261,7 @@ def _manifest_options(options: Options) -> dict[str, Any]:
     """The options that change the result."""
     mixed = options.scheme == MIXED
     return {
-        "calibration": options.calibration or default_calibration(options.scheme or "q7"),
+        "calibration": options.calibration or OUTPUT,
         "effort": options.effort,
         "bn_epsilon": options.bn_epsilon,
         "test_count": options.test_count,

@@ -27,7 +27,8 @@ ABOUT_SCHEMES = {
     "q15x7": "16-bit activations and 8-bit weights, every scale a power of two",
     "mixed": "q7 or q15 for each layer, weights and activations apart, by the output's error",
     "int8": "8 bits after the TensorFlow Lite specification, weights per channel",
-    "int16x8": "the same with 16-bit activations and 64-bit accumulators",
+    "int4": "int8 with 4-bit weights in conv, depthwise and dense layers",
+    "int16x8": "int8 with 16-bit activations and 64-bit accumulators",
 }
 # Frac bits above those of min-max that the least-squares search tries: each saturates more of
 # the tail and halves the step.

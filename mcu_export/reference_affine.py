@@ -25,6 +25,7 @@ from mcu_export.schemes.affine_arithmetic import (
     ScaledSelect,
     ScaledSlopes,
     ScaledSum,
+    TimeSum,
     TwoSlopes,
 )
 from mcu_export.schemes.affine_functions import curve_table
@@ -182,6 +183,11 @@ def _slopes(node: Node, a: ScaledSlopes, inputs: list[Array], params: Mapping[st
     return _finish(np.where(x >= 0, positive, negative), a)
 
 
+def _time_sum(node: Node, a: TimeSum, inputs: list[Array], params: Mapping[str, Array]) -> Array:
+    acc = np.clip(node.op.compute(inputs, params), -(2**31), 2**31 - 1)
+    return _finish(rescale(acc, a.multiplier, a.shift, "double"), a)
+
+
 AFFINE_LAYERS: dict[type, Layer] = {
     Scaled: _scaled,
     ScaledSum: _sum,
@@ -196,4 +202,5 @@ AFFINE_LAYERS: dict[type, Layer] = {
     TwoSlopes: _two_slopes,
     ScaledSelect: _select,
     ScaledSlopes: _slopes,
+    TimeSum: _time_sum,
 }

@@ -105,7 +105,10 @@ class Meter:
                 ran += 1
             layers[node.name], values[node.name] = done, done.output
             known[node.name] = Value(layer.format, layer.arithmetic.low, layer.arithmetic.high)
-        error = sum(self._error(name, known[name].format, values[name]) for name in self.outputs)
+        error = sum(
+            relative_error(self.real[name], known[name].format.dequantize(values[name]))
+            for name in self.outputs
+        )
         return Measured(choice, error, layers, ran)
 
     def round_work(self, changes: int) -> float:
@@ -130,11 +133,13 @@ class Meter:
             self._layers[key] = (made, given)
         return self._layers[key][0]
 
-    def _error(self, name: str, fmt: PowerOfTwo, output: Array) -> float:
-        real = self.real[name].reshape(len(output), -1).astype(np.float64)
-        integer = fmt.dequantize(output).reshape(len(output), -1)
-        length = float(np.linalg.norm(real, axis=1).mean())
-        return float(np.linalg.norm(real - integer, axis=1).mean()) / (length or 1.0)
+
+def relative_error(real: Array, other: Array) -> float:
+    """Mean distance of two outputs, (samples, *shape), relative to the mean length of ``real``."""
+    wide = real.reshape(len(real), -1).astype(np.float64)
+    length = float(np.linalg.norm(wide, axis=1).mean())
+    distance = float(np.linalg.norm(wide - other.reshape(wide.shape), axis=1).mean())
+    return distance / (length or 1.0)
 
 
 # A layer costs as many multiply-accumulates as numpy does in the same time, depthwise ones and

@@ -60,14 +60,15 @@ from mcu_export.errors import UsageError
 @click.option(
     "--calibration",
     default="",
-    help="How formats follow from samples: output (searched; default of q7 and q15), mse (default "
-    "of int8 and int16x8), minmax, percentile, kl.",
+    show_default="output",
+    help="How formats follow from samples: output (by what they do to the output), mse, minmax, "
+    "percentile, kl.",
 )
 @click.option(
     "--effort",
     default="fast",
     show_default=True,
-    help="How long --calibration output searches: fast, good or best.",
+    help="How long --calibration output searches frac bits: fast, good or best.",
 )
 @click.option("--bn-epsilon", type=float, help="Epsilon of every batch norm, not the file's own.")
 @click.option("--labels", "labels_file", type=FOLDER, help="Text file, one label per line.")

@@ -45,6 +45,7 @@ from mcu_export.ops.functions import (
 from mcu_export.ops.layout import Pad, Reshape
 from mcu_export.ops.pool import AveragePool2D, MaxPool2D
 from mcu_export.ops.prelu import PRelu
+from mcu_export.ops.svdf import SvdfFeatures, SvdfTime
 from mcu_export.ops.transpose_conv2d import TransposeConv2D
 
 OPS: dict[str, type[Op]] = {
@@ -85,6 +86,8 @@ OPS: dict[str, type[Op]] = {
         Transpose,
         Mean,
         TransposeConv2D,
+        SvdfFeatures,
+        SvdfTime,
     )
 }
 
@@ -132,6 +135,8 @@ __all__ = [
     "Softplus",
     "Softsign",
     "Subtract",
+    "SvdfFeatures",
+    "SvdfTime",
     "Swish",
     "Tanh",
     "Transpose",

@@ -34,6 +34,8 @@ from mcu_export.ops import (
     Reshape,
     Softmax,
     Subtract,
+    SvdfFeatures,
+    SvdfTime,
     Transpose,
     TransposeConv2D,
 )
@@ -54,6 +56,7 @@ from mcu_export.schemes.affine_layers import (
     sum_layer,
 )
 from mcu_export.schemes.affine_select import select_layer, slopes_layer
+from mcu_export.schemes.affine_svdf import features_layer, time_layer
 from mcu_export.schemes.affine_task import (
     INTERPRETER,
     MICRO,
@@ -193,4 +196,6 @@ MAKERS: dict[type[Op], Maker] = {
     Concatenate: join_layer,
     **dict.fromkeys(FUNCTIONS, function_layer),
     Softmax: softmax_layer,
+    SvdfFeatures: features_layer,
+    SvdfTime: time_layer,
 }

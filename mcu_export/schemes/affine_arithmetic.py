@@ -197,6 +197,23 @@ class ScaledSlopes:
     bound: int
 
 
+@dataclass(frozen=True)
+class TimeSum:
+    """Filters of an SVDF layer over its memory.
+
+    ``acc = bias + sum(w * x)`` in 64 bits, saturated to 32;
+    ``out = saturate(rescale(acc, multiplier, shift) + output_offset)``. TensorFlow Lite sums in 32
+    bits; the results are the same wherever its sum fits.
+    """
+
+    multiplier: int
+    shift: int
+    output_offset: int
+    low: int
+    high: int
+    bound: int
+
+
 AffineArithmetic = (
     Scaled
     | ScaledSum
@@ -211,6 +228,7 @@ AffineArithmetic = (
     | TwoSlopes
     | ScaledSelect
     | ScaledSlopes
+    | TimeSum
 )
 AFFINE_KINDS: tuple[type[AffineArithmetic], ...] = (
     Scaled,
@@ -226,4 +244,5 @@ AFFINE_KINDS: tuple[type[AffineArithmetic], ...] = (
     TwoSlopes,
     ScaledSelect,
     ScaledSlopes,
+    TimeSum,
 )

@@ -1,8 +1,10 @@
-"""int8 and int16x8 from a float network: formats from observed ranges, integer constants.
+"""int8, int16x8 and int4 from a float network: formats from observed ranges, integer constants.
 
 After the TensorFlow Lite quantization specification: activations of 8 bits asymmetric with zero
 exactly an integer, of 16 bits symmetric; weights of 8 bits symmetric without -128, a scale for each
-output channel; bias on the scale of the accumulator.
+output channel; bias on the scale of the accumulator. Weights of 4 bits are symmetric without -8; a
+channel's scale is that with the least squared error, as a few saturated weights cost less than
+wide steps for all.
 """
 
 from __future__ import annotations
@@ -37,13 +39,17 @@ from mcu_export.quantgraph import QuantGraph
 from mcu_export.range_methods import kl_limit, percentile_limit
 from mcu_export.schemes.affine import assemble
 from mcu_export.schemes.formats import Affine, Format, PerChannel
+from mcu_export.schemes.widths import INT4
 
-AFFINE_SCHEMES = {"int8": 8, "int16x8": 16}
-WEIGHT_MAX = 127
+# Bits of activations.
+AFFINE_SCHEMES = {"int8": 8, "int4": 8, "int16x8": 16}
 BIAS_MAX = 2**30
 TABLE_STEP = 128
 # Parts of the observed range that the least-squares search tries.
 SHARES = np.linspace(1.0, 0.3, 29)
+
+# Layers that int4 gives weights of 4 bits.
+FOUR_BITS: tuple[type[Op], ...] = (Conv2D, DepthwiseConv2D, Dense)
 
 # Layers that move or compare values: the output has the format of the input.
 KEEPING: tuple[type[Op], ...] = (
@@ -133,7 +139,7 @@ def quantize_affine(graph: Graph, ranges: Ranges, scheme: str, calibration: str)
     Args:
         graph: the float network after the passes.
         ranges: what every value was observed to do.
-        scheme: ``int8`` or ``int16x8``.
+        scheme: one of :data:`AFFINE_SCHEMES`.
         calibration: one of :data:`RANGES`.
 
     Raises:
@@ -154,7 +160,8 @@ def quantize_affine(graph: Graph, ranges: Ranges, scheme: str, calibration: str)
             formats[node.name] = formats[node.inputs[0]]
         else:
             formats[node.name] = fixed_format(node.op, bits) or observed
-        constants[node.name] = _constants(node, formats, bits)
+        weight_bits = 4 if scheme == INT4 and isinstance(node.op, FOUR_BITS) else 8
+        constants[node.name] = _constants(node, formats, bits, weight_bits)
     return assemble(graph, scheme, formats, constants)
 
 
@@ -165,7 +172,7 @@ def _with_table(op: ElementFunction, x: Affine, low: float, high: float) -> tupl
 
 
 def _constants(
-    node: Node, formats: Mapping[str, Affine], bits: int
+    node: Node, formats: Mapping[str, Affine], bits: int, weight_bits: int
 ) -> dict[str, tuple[Array, Format]]:
     """Integer constants of a layer with their formats."""
     params = {role: np.asarray(array, np.float64) for role, array in node.params.items()}
@@ -181,12 +188,13 @@ def _constants(
         return {}
     weights, bias = params["weights"], params["bias"]
     input_scale = formats[node.inputs[0]].scale
-    scales, axis = _weight_scales(node.op, weights, bias, input_scale)
-    weights_format = PerChannel(8, scales, axis)
+    scales, axis = _weight_scales(node.op, weights, bias, input_scale, weight_bits)
+    weights_format = PerChannel(weight_bits, scales, axis)
     bias_format = PerChannel(
         32 if bits == 8 else 64, tuple(input_scale * scale for scale in scales), 0
     )
-    integers = np.clip(weights_format.quantize(weights), -WEIGHT_MAX, WEIGHT_MAX)
+    most = weights_format.highest
+    integers = np.clip(weights_format.quantize(weights), -most, most)
     return {
         "weights": (integers, weights_format),
         "bias": (bias_format.quantize(bias), bias_format),
@@ -194,11 +202,26 @@ def _constants(
 
 
 def _weight_scales(
-    op: Op, weights: Array, bias: Array, input_scale: float
+    op: Op, weights: Array, bias: Array, input_scale: float, bits: int
 ) -> tuple[tuple[float, ...], int]:
     """Scales and their axis; large enough that the bias fits its integers with a bit to spare."""
     axis = CHANNEL_AXIS[type(op)]
-    others = tuple(i for i in range(weights.ndim) if i != axis)
+    by_channel = np.moveaxis(weights, axis, 0).reshape(len(bias), -1)
+    most = 2 ** (bits - 1) - 1
+    by_weights = np.abs(by_channel).max(axis=1) / most
+    if bits == 4:
+        by_weights = by_weights * _least_error_shares(by_channel, by_weights, most)
     by_bias = np.abs(bias) / (input_scale * BIAS_MAX)
-    needed = np.maximum(np.abs(weights).max(axis=others) / WEIGHT_MAX, by_bias)
+    needed = np.maximum(by_weights, by_bias)
     return tuple(_scale(float(scale)) for scale in needed), axis
+
+
+def _least_error_shares(by_channel: Array, scales: Array, most: int) -> Array:
+    """For each row the share of its scale with the least squared error of the integers."""
+    errors = []
+    for share in SHARES:
+        step = np.maximum(scales * share, np.finfo(np.float32).tiny)[:, None]
+        rounded = np.clip(np.round(by_channel / step), -most, most) * step
+        errors.append(np.square(rounded - by_channel).sum(axis=1))
+    best: Array = SHARES[np.argmin(errors, axis=0)]
+    return best

@@ -119,7 +119,7 @@ class Affine:
 class PerChannel:
     """Constants with a scale for each index of ``axis`` and no zero point.
 
-    One scale alone serves all. ``bits`` is 8 for weights, 32 or 64 for a bias.
+    One scale alone serves all. ``bits`` is 4 or 8 for weights, 32 or 64 for a bias.
     """
 
     bits: int
@@ -138,8 +138,8 @@ class PerChannel:
 
     @property
     def dtype(self) -> str:
-        """numpy name of the integer type."""
-        return f"int{self.bits}"
+        """numpy name of the integer type; 4 bits are held in 8."""
+        return f"int{max(self.bits, 8)}"
 
     def along(self, ndim: int) -> Array:
         """The scales, float64, shaped to multiply an array of ``ndim`` axes."""
@@ -163,8 +163,8 @@ class PerChannel:
     def text(self) -> str:
         """``int8 per channel`` or ``int8 0.5 q``."""
         if len(self.scales) > 1:
-            return f"{self.dtype}, a scale per channel"
-        return f"{self.dtype} {float_text(self.scales[0])} q"
+            return f"int{self.bits}, a scale per channel"
+        return f"int{self.bits} {float_text(self.scales[0])} q"
 
 
 def _round_to(fmt: Affine | PerChannel, x: Array, scale: Any, zero_point: int) -> Array:

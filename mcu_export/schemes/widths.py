@@ -15,6 +15,7 @@ from mcu_export.schemes.formats import Format
 
 NO_WIDTHS: Mapping[str, int] = MappingProxyType({})
 MIXED = "mixed"
+INT4 = "int4"
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,12 @@ def layer_scheme(
     """The scheme of one layer, by which a backend chooses its kernel.
 
     In a network of power-of-two formats it follows from the widths of the layer alone: ``q7`` and
-    ``q15`` where all are alike, ``q15x7`` where only constants have 8 bits, else ``mixed``. In
+    ``q15`` where all are alike, ``q15x7`` where only constants have 8 bits, else ``mixed``. In a
+    network with 4-bit weights it is ``int4`` for the layers that have them, else ``int8``. In
     others it is that of the network.
     """
+    if scheme == INT4:
+        return INT4 if any(fmt.bits == 4 for fmt in constants) else "int8"
     if scheme not in POWER_OF_TWO:
         return scheme
     activations = {output.bits, *(fmt.bits for fmt in inputs)}

@@ -25,7 +25,7 @@ from tests.cases.test_cases import quantized, write_c
 from tests.contract import modern
 
 PER_CHANNEL = "arm_fully_connected_per_channel"
-SCHEMES = ("q7", "int8", "int16x8")
+SCHEMES = ("q7", "int8", "int4", "int16x8")
 LAYERS = 100 if modern.given() else 10
 
 

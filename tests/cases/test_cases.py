@@ -78,7 +78,8 @@ def test_integers_are_near_float(name: str, scheme: str) -> None:
     expected = run_float(graph, samples)[output]
     got = fmt.dequantize(run_reference(quant, quantize_inputs(quant, samples))[output])
     kind = name.split("_", maxsplit=1)[0]
-    bits = 8 if kind in STEPS else fmt.bits
+    weights_bits = 4 if scheme == "int4" else 8
+    bits = weights_bits if kind in STEPS else fmt.bits
     coarsest = max(step_of(f, bits) for f in (fmt, *quant.input_formats.values()))
     allowed = STEPS.get(kind, 4) * coarsest
     assert (

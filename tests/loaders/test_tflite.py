@@ -16,6 +16,7 @@ from mcu_export.reference import random_inputs, run_reference
 
 tf = pytest.importorskip("tensorflow")
 
+from tests.loaders.tflite_edit import edited, with_four_bit_weights  # noqa: E402
 from tests.loaders.tflite_networks import (  # noqa: E402 -- it imports tensorflow
     SHAPE,
     all_operators,
@@ -61,6 +62,21 @@ def test_every_operator_equals_the_interpreter(integers: str, tmp_path: Path):
     content = convert(lambda x: all_operators(x, integers == "int8"), integers)
     quant = _load(tmp_path, content)
     assert quant.scheme == {"int8": "int8", "int16": "int16x8"}[integers]
+    wrong, compared = _differences(quant, content, 8)
+    assert wrong == 0
+    assert compared > 150_000
+
+
+def test_weights_of_four_bits_equal_the_interpreter(tmp_path: Path):
+    content = edited(convert(lambda x: all_operators(x, True), "int8"), with_four_bit_weights)
+    quant = _load(tmp_path, content)
+    assert quant.scheme == "int4"
+    bits = {
+        node.node.op.kind: node.param_formats["weights"].bits
+        for node in quant.nodes
+        if "weights" in node.params
+    }
+    assert bits == {"conv2d": 4, "depthwise_conv2d": 4, "dense": 4, "transpose_conv2d": 8}
     wrong, compared = _differences(quant, content, 8)
     assert wrong == 0
     assert compared > 150_000

@@ -11,11 +11,10 @@ from mcu_export.calibrate import calibrate
 from mcu_export.choose import (
     EFFORTS,
     choose_network,
-    default_calibration,
     sample_count,
     search,
 )
-from mcu_export.errors import UsageError
+from mcu_export.evaluate import evaluate
 from mcu_export.graph import Graph
 from mcu_export.loaders.base import GraphBuilder
 from mcu_export.ops import RELU, Dense
@@ -23,6 +22,7 @@ from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import choose_formats
 from mcu_export.reference import quantize_inputs, run_reference
 from mcu_export.rounding import learn_rounding
+from mcu_export.schemes.affine_formats import RANGES
 from mcu_export.schemes.power_of_two import ACCUMULATOR_MAX
 from mcu_export.schemes.widths import UNIFORM
 from mcu_export.search import Choice, Meter, change_count, descend, layer_work
@@ -149,9 +149,17 @@ def test_zero_tensors_have_formats() -> None:
             assert np.allclose(quant.formats()["out"].dequantize(result), bias, atol=0.02)
 
 
-def test_affine_schemes_have_no_search() -> None:
+@pytest.mark.parametrize("scheme", ["int8", "int16x8", "int4"])
+def test_affine_schemes_take_the_best_method_for_single_tensors(scheme: str) -> None:
     graph = after_passes(toy())
     samples = draw(graph)
-    assert default_calibration("int8") == "mse"
-    with pytest.raises(UsageError, match="no frac bits"):
-        choose_network(graph, calibrate(graph, samples), samples, "int8", "output")
+    ranges = calibrate(graph, samples)
+
+    def sqnr(method: str) -> float:
+        quant = choose_network(graph, ranges, samples, scheme, method)
+        return evaluate(quant, samples, None).sqnr_db or np.inf
+
+    best = sqnr("output")
+    others = [sqnr(method) for method in RANGES]
+    assert best in others
+    assert best >= max(others) - 1.0  # it is chosen without the softmax at the end

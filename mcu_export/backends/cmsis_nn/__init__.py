@@ -1,4 +1,4 @@
-"""cmsis-nn: the arm_*_s8 and arm_*_s16 kernels of CMSIS-NN 4.0.0 to 7.0.0."""
+"""cmsis-nn: the arm_*_s8, arm_*_s4 and arm_*_s16 kernels of CMSIS-NN 4.0.0 to 7.0.0."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def _backends(release: Release) -> tuple[Backend, Backend]:
 def _backend(name: str, cores: str, release: Release, mve: bool) -> Backend:
     return Backend(
         name=name,
-        about=f"the arm_*_s8 and arm_*_s16 kernels of CMSIS-NN, {', '.join(RELEASES)}, {cores}; "
+        about=f"the arm_*_s8, _s4 and _s16 kernels of CMSIS-NN, {', '.join(RELEASES)}, {cores}; "
         "plain-c for what they cannot do",
         kernels=kernels(release, mve),
         includes=("arm_nnfunctions.h",),
-        schemes=("q7", "int8", "int16x8"),
+        schemes=("q7", "int8", "int4", "int16x8"),
         cmsis_nn_version=release.version,
         declarations=(release.declaration,),
     )

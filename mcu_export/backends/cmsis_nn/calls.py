@@ -17,10 +17,12 @@ from mcu_export.backends.cmsis_nn.kernels import (
     SoftmaxKernel,
 )
 from mcu_export.backends.cmsis_nn.releases import DenseSums, Release
+from mcu_export.backends.plain_c.int4 import packed_weights, rows_window
 from mcu_export.backends.plain_c.kernels import window_of
-from mcu_export.ops import Array, AveragePool2D, Conv2D, DepthwiseConv2D, elements
+from mcu_export.ops import Array, AveragePool2D, Conv2D, Dense, DepthwiseConv2D, elements
 from mcu_export.program import Const, Value
 from mcu_export.schemes.arithmetic import Accumulate
+from mcu_export.schemes.widths import INT4
 
 SUCCESS = "ARM_CMSIS_NN_SUCCESS"
 NO_BUFFER = "NULL"
@@ -41,7 +43,14 @@ def kernel_of(context: LayerContext) -> tuple[int, int]:
     return height, width
 
 
+def has_nibbles(context: LayerContext) -> bool:
+    """Whether the layer has weights of 4 bits."""
+    return context.scheme == INT4
+
+
 def _suffix(context: LayerContext) -> str:
+    if has_nibbles(context):
+        return "s4"
     return "s16" if is_wide(context) else "s8"
 
 
@@ -61,8 +70,9 @@ def _scaling(context: LayerContext) -> tuple[Array, Array, Array, int, int]:
 def _consts(context: LayerContext, axes: str) -> tuple[Const, Const, Const, Const]:
     bias, multipliers, shifts, _, _ = _scaling(context)
     ctype = "int64_t" if is_wide(context) else "int32_t"
+    weights = context.const("weights", context.params["weights"], axes)
     return (
-        context.const("weights", context.params["weights"], axes),
+        packed_weights(context, axes) if has_nibbles(context) else weights,
         Const(context.name("bias"), ctype, bias, f"bias, [{len(bias)}] (out)"),
         Const(context.name("multipliers"), "int32_t", multipliers, "multipliers (out)"),
         Const(context.name("shifts"), "int32_t", shifts, "left shifts (out)"),
@@ -77,17 +87,24 @@ def _scratch(context: LayerContext, size: int) -> tuple[Value | None, str]:
 
 
 _SCRATCH = {
+    ("convolve", "s4"): sizes.convolve_s4,
     ("convolve", "s8"): sizes.convolve_s8,
     ("convolve", "s16"): sizes.convolve_s16,
+    ("depthwise_conv", "s4"): sizes.depthwise_s4,
     ("depthwise_conv", "s8"): sizes.depthwise_s8,
     ("depthwise_conv", "s16"): sizes.depthwise_s16,
 }
 
 
 def convolve(context: LayerContext, release: Release, mve: bool) -> Call:
-    """Conv and depthwise through the wrappers, which choose the kernel; scratch for MVE or not."""
+    """Conv and depthwise through the wrappers, which choose the kernel; scratch for MVE or not.
+
+    Dense, too: as a 1x1 conv over its rows it has a scale for each output.
+    """
     depthwise = isinstance(context.op, DepthwiseConv2D)
-    a, window = context.arithmetic, window_of(context, kernel_of(context))
+    rows = isinstance(context.op, Dense)
+    window = rows_window(context) if rows else window_of(context, kernel_of(context))
+    a = context.arithmetic
     _, _, _, input_offset, output_offset = _scaling(context)
     suffix = _suffix(context)
     kind = "depthwise_conv" if depthwise else "convolve"
@@ -136,7 +153,8 @@ def fully_connected(context: LayerContext, release: Release) -> Call:
     _, multipliers, shifts, input_offset, output_offset = _scaling(context)
     weights, bias, *scales = _consts(context, "out, in")
     one = one_scale(context)
-    sums = () if is_wide(context) else _dense_sums(context, release)
+    reads_sums = not (is_wide(context) or has_nibbles(context))
+    sums = _dense_sums(context, release) if reads_sums else ()
     consts = (weights, bias, *(() if one else scales), *sums)
     prefix = context.name("")
     kernel = FullyConnectedKernel(

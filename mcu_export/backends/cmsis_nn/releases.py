@@ -30,6 +30,7 @@ class Release:
         declaration: C declaration that contradicts the header of another interface.
         dense_sums: what 8-bit dense layers are given for MVE.
         dense_per_channel: whether ``arm_fully_connected_per_channel_s8`` exists.
+        four_bits: whether there are functions for weights of 4 bits.
         bias_struct: whether 16-bit conv takes its bias in a ``cmsis_nn_bias_data``.
         column: 8-bit conv copies columns of so many elements or a multiple; ``mve_column`` on MVE.
         wide_columns: whether 16-bit conv copies columns on all cores, and sums the last pixel of
@@ -42,6 +43,7 @@ class Release:
     declaration: str
     dense_sums: DenseSums
     dense_per_channel: bool = False
+    four_bits: bool = True
     bias_struct: bool = False
     column: int = 4
     mve_column: int = 16
@@ -65,6 +67,7 @@ RELEASES = {
             "4.0.0",
             _WITHOUT_VECTOR_SUM,
             DenseSums.NONE,
+            four_bits=False,
             column=1,
             mve_column=8,
             wide_columns=False,
@@ -73,6 +76,7 @@ RELEASES = {
             "4.1.0",
             _WITHOUT_VECTOR_SUM,
             DenseSums.NONE,
+            four_bits=False,
             column=1,
             mve_column=8,
             wide_columns=False,

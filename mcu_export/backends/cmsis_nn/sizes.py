@@ -51,6 +51,22 @@ def convolve_s16(w: Window, release: Release, mve: bool) -> int:
     return 4 * _column(w) if _column(w) < FAST_TAPS and _undilated(w) else 0
 
 
+def convolve_s4(w: Window, release: Release, mve: bool) -> int:
+    """Columns of two pixels as int16 (C, DSP) or, since 6.0.0, of four as int8 in vectors (MVE)."""
+    if _pointwise(w):
+        return 0
+    return 4 * _up(_column(w), 16) if mve else 4 * _column(w)
+
+
+def depthwise_s4(w: Window, release: Release, mve: bool) -> int:
+    """As with 8 bits, but that a window is copied on all cores, whatever its size."""
+    if w.in_channels != w.out_channels or not _undilated(w):
+        return 0
+    taps = w.kernel_height * w.kernel_width
+    copied = 2 * w.in_channels * taps
+    return max(copied, 4 * MVE_CHANNELS * taps) if mve else copied
+
+
 def depthwise_s8(w: Window, release: Release, mve: bool) -> int:
     """A window of all channels as int16 (DSP), of a block of channels four times (MVE).
 

@@ -22,10 +22,12 @@ from mcu_export.ops import (
     Multiply,
     Softmax,
 )
+from mcu_export.schemes.widths import INT4
 
 Q7 = frozenset({"q7"})
 AFFINE = frozenset({"int8", "int16x8"})
 SCALED = Q7 | AFFINE
+S4 = frozenset({INT4})
 
 
 def formats_match(context: LayerContext) -> bool:
@@ -68,6 +70,44 @@ def last_pixel_fits(release: Release) -> Callable[[LayerContext], bool]:
     return constraint
 
 
+def even_where_multiplied(context: LayerContext) -> bool:
+    """with a channel multiplier the number of input channels must be even"""
+    channels = context.shapes[0][2]
+    return bool(channels == context.shape[2] or channels % 2 == 0)
+
+
+def not_on_mve(mve: bool) -> Callable[[LayerContext], bool]:
+    """The constraint of 4-bit depthwise: found with 5.0.0, 6.0.0 and 7.0.0 in QEMU."""
+
+    def constraint(context: LayerContext) -> bool:
+        """in QEMU it gives other values on MVE, without multiplier and dilation"""
+        same = context.shapes[0][2] == context.shape[2]
+        return not (mve and same and context.op.dilation == (1, 1))
+
+    return constraint
+
+
+def one_row_fits(mve: bool) -> Callable[[LayerContext], bool]:
+    """The constraint of 4-bit conv over one row, which MVE does with a kernel of its own."""
+
+    def constraint(context: LayerContext) -> bool:
+        """on MVE one row needs even channels and at most one column more padded right than left"""
+        shape, op, (height, width) = context.shapes[0], context.op, calls.kernel_of(context)
+        step, pads = op.strides[1], (op.padding.left, op.padding.right)
+        if not mve or (shape[0], height) != (1, 1) or step * shape[2] % 4 or op.dilation[1] > 1:
+            return True
+        if width == 1 and not any(pads):
+            return True
+        columns = context.shape[1]
+        total = (columns - 1) * step + width - shape[1]
+        odd = total % 2
+        at_border = sum(-(-pad // step) for pad in (pads[0] + odd, pads[0]))
+        even = shape[2] % 2 == 0
+        return total >= 0 and even and 2 * pads[0] + odd == total and at_border <= columns
+
+    return constraint
+
+
 def same_shapes(context: LayerContext) -> bool:
     """both inputs must be tensors of the shape of the output"""
     return list(context.shapes) == [context.shape, context.shape]
@@ -100,7 +140,14 @@ def kernels(release: Release, mve: bool) -> tuple[Kernel, ...]:
     per_channel = came_with(
         "arm_fully_connected_per_channel_s8", "7.0.0", release.dense_per_channel
     )
+    four_bits = came_with("arm_convolve_wrapper_s4", "5.0.0", release.four_bits)
+    conv_s4 = (*CONV, four_bits, one_row_fits(mve))
+    dw_s4 = (*CONV, four_bits, even_where_multiplied, not_on_mve(mve))
     return (
+        Kernel("arm_convolve_wrapper_s4", Conv2D, S4, convolve, conv_s4),
+        Kernel("arm_depthwise_conv_wrapper_s4", DepthwiseConv2D, S4, convolve, dw_s4),
+        Kernel("arm_fully_connected_s4", Dense, S4, dense, (*DENSE, one_scale, four_bits)),
+        Kernel("arm_convolve_wrapper_s4", Dense, S4, convolve, (*DENSE, four_bits)),
         Kernel("arm_convolve_wrapper", Conv2D, SCALED, convolve, conv),
         Kernel("arm_depthwise_conv_wrapper", DepthwiseConv2D, SCALED, convolve, CONV),
         Kernel("arm_fully_connected", Dense, SCALED, dense, (*DENSE, one_scale)),

@@ -10,5 +10,5 @@ PLAIN_C = Backend(
     name="plain-c",
     about="the project's own C99, made for each layer; no library needed",
     kernels=KERNELS + AFFINE_KERNELS,
-    schemes=("q7", "q15", "q15x7", "mixed", "int8", "int16x8"),
+    schemes=("q7", "q15", "q15x7", "mixed", "int8", "int4", "int16x8"),
 )

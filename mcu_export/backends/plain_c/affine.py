@@ -1,4 +1,4 @@
-"""The table of plain-c for int8 and int16x8: layers with weights and element-wise layers."""
+"""The table of plain-c for int8, int4 and int16x8: layers with weights and element-wise layers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from mcu_export.backends.plain_c.affine_kernels import (
     ScaledDenseKernel,
     ScaledTransposeKernel,
     ScaledWindowKernel,
+    TimeKernel,
     offset_text,
 )
 from mcu_export.backends.plain_c.affine_moves import MOVES
 from mcu_export.backends.plain_c.affine_select import select_layer, slopes_layer
+from mcu_export.backends.plain_c.int4 import INT4_KERNELS
 from mcu_export.backends.plain_c.kernels import window_of
-from mcu_export.backends.plain_c.sums import HELPERS
+from mcu_export.backends.plain_c.sums import HELPERS, RESCALE, folded_bias
 from mcu_export.ops import (
     Add,
     Array,
@@ -40,11 +42,13 @@ from mcu_export.ops import (
     PRelu,
     Softmax,
     Subtract,
+    SvdfFeatures,
+    SvdfTime,
     TransposeConv2D,
     elements,
 )
 from mcu_export.program import Const
-from mcu_export.schemes.fixed_point import INT32_MAX, narrow_multiplier
+from mcu_export.schemes.fixed_point import narrow_multiplier
 from mcu_export.schemes.power_of_two_elements import FUNCTIONS
 
 AFFINE = frozenset({"int8", "int16x8"})
@@ -64,21 +68,6 @@ def _common(context: LayerContext, input_offset: int) -> dict[str, object]:
         "low": a.low,
         "high": a.high,
     }
-
-
-def _folded_bias(context: LayerContext, axes: tuple[int, ...], padded: bool) -> tuple[Array, int]:
-    """Bias with the input offset in it where that is possible, and the offset that is left.
-
-    A padded window skips what lies outside, so there the offset belongs to each element. The
-    folded sums stay within 32 bits by the same bound, taken with the raw inputs.
-    """
-    a, bias, weights = context.arithmetic, context.params["bias"], context.params["weights"]
-    if padded or a.input_offset == 0:
-        return bias, a.input_offset
-    folded = bias + a.input_offset * weights.sum(axis=axes)
-    largest = max(abs(context.formats[0].lowest), context.formats[0].highest)
-    bound = np.abs(folded) + np.abs(weights).sum(axis=axes) * largest
-    return (bias, a.input_offset) if bound.max() > INT32_MAX else (folded, 0)
 
 
 def _scaled_call(
@@ -107,7 +96,7 @@ def _scaled_call(
 def _conv2d(context: LayerContext) -> Call:
     weights = context.params["weights"]
     window = window_of(context, (weights.shape[1], weights.shape[2]))
-    bias, offset = _folded_bias(context, (1, 2, 3), window.padded)
+    bias, offset = folded_bias(context, (1, 2, 3), window.padded)
     kernel = ScaledWindowKernel(**_common(context, offset), window=window)  # type: ignore[arg-type]
     return _scaled_call(context, "conv2d", kernel, "out, h, w, in", bias)
 
@@ -115,7 +104,7 @@ def _conv2d(context: LayerContext) -> Call:
 def _depthwise(context: LayerContext) -> Call:
     weights = context.params["weights"]
     window = window_of(context, (weights.shape[0], weights.shape[1]))
-    bias, offset = _folded_bias(context, (0, 1), window.padded)
+    bias, offset = folded_bias(context, (0, 1), window.padded)
     multiplier = weights.shape[2] // context.shapes[0][2]
     source = "channel" if multiplier == 1 else f"channel / {multiplier}"
     common = _common(context, offset)
@@ -147,7 +136,7 @@ def _transpose_conv2d(context: LayerContext) -> Call:
 
 def _dense(context: LayerContext) -> Call:
     weights = context.params["weights"]
-    bias, offset = _folded_bias(context, (1,), padded=False)
+    bias, offset = folded_bias(context, (1,), padded=False)
     kernel = ScaledDenseKernel(
         **_common(context, offset),  # type: ignore[arg-type]
         rows=elements(context.shape) // weights.shape[0],
@@ -155,6 +144,34 @@ def _dense(context: LayerContext) -> Call:
         out_size=weights.shape[0],
     )
     return _scaled_call(context, "dense", kernel, "out, in", bias)
+
+
+def _svdf_time(context: LayerContext) -> Call:
+    a, weights = context.arithmetic, context.params["weights"]
+    (units,) = context.shape
+    kernel = TimeKernel(
+        in_ctype=in_ctype(context),
+        weight_ctype=context.param_ctype("weights"),
+        ctype=context.ctype,
+        units=units,
+        taps=weights.size // units,
+        multiplier=a.multiplier,
+        shift=a.shift,
+        output_offset=offset_text(a.output_offset),
+        low=a.low,
+        high=a.high,
+    )
+    consts = (
+        context.const("weights", weights, "filter, frame"),
+        context.const("bias", context.params["bias"], "out"),
+    )
+    return Call(
+        "svdf",
+        arguments=(context.inputs[0], *(const.name for const in consts), context.output),
+        source=("plain_c/affine_svdf.c.j2", kernel),
+        consts=consts,
+        helpers=(RESCALE,),
+    )
 
 
 INT8 = frozenset({"int8"})
@@ -168,6 +185,8 @@ AFFINE_KERNELS = (
     Kernel("plain-c depthwise_conv2d", DepthwiseConv2D, AFFINE, _depthwise),
     Kernel("plain-c transpose_conv2d", TransposeConv2D, AFFINE, _transpose_conv2d),
     Kernel("plain-c dense", Dense, AFFINE, _dense),
+    Kernel("plain-c dense", SvdfFeatures, AFFINE, _dense),
+    Kernel("plain-c svdf", SvdfTime, AFFINE, _svdf_time),
     Kernel("plain-c sum", Add, AFFINE, sum_layer),
     Kernel("plain-c sum", Plus, AFFINE, sum_layer),
     Kernel("plain-c sum", Subtract, AFFINE, sum_layer),
@@ -180,4 +199,5 @@ AFFINE_KERNELS = (
     *(Kernel("plain-c function", op, AFFINE, function_layer) for op in FUNCTIONS),
     Kernel("plain-c softmax", Softmax, AFFINE, softmax_layer),
     *MOVES,
+    *INT4_KERNELS,
 )

@@ -179,6 +179,22 @@ class FillKernel:
 
 
 @dataclass(frozen=True)
+class TimeKernel:
+    """Filters of an SVDF layer over its memory: ``taps`` products for each of ``units`` outputs."""
+
+    in_ctype: str
+    weight_ctype: str
+    ctype: str
+    units: int
+    taps: int
+    multiplier: int
+    shift: int
+    output_offset: str
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
 class ShareKernel:
     """Softmax over ``row`` elements, ``rows`` times."""
 

@@ -16,7 +16,7 @@ from mcu_export.backends.plain_c.affine_kernels import offset_text
 from mcu_export.ops import Array, DepthwiseConv2D
 from mcu_export.program import Const, Define
 from mcu_export.schemes.affine_arithmetic import Scaled
-from mcu_export.schemes.fixed_point import rescale
+from mcu_export.schemes.fixed_point import INT32_MAX, rescale
 
 RESCALE = "plain_c/affine_rescale.c.j2"
 HELPERS = {
@@ -195,6 +195,21 @@ def channel_axes(context: LayerContext) -> tuple[int, ...]:
     if isinstance(context.op, DepthwiseConv2D):
         return (0, 1)
     return tuple(range(1, context.params["weights"].ndim))
+
+
+def folded_bias(context: LayerContext, axes: tuple[int, ...], padded: bool) -> tuple[Array, int]:
+    """Bias with the input offset in it where that is possible, and the offset that is left.
+
+    A padded window skips what lies outside, so there the offset belongs to each element. The
+    folded sums stay within 32 bits by the same bound, taken with the raw inputs.
+    """
+    a, bias, weights = context.arithmetic, context.params["bias"], context.params["weights"]
+    if padded or a.input_offset == 0:
+        return bias, a.input_offset
+    folded = bias + a.input_offset * weights.sum(axis=axes)
+    largest = max(abs(context.formats[0].lowest), context.formats[0].highest)
+    bound = np.abs(folded) + np.abs(weights).sum(axis=axes) * largest
+    return (bias, a.input_offset) if bound.max() > INT32_MAX else (folded, 0)
 
 
 def _without_constant_channels(context: LayerContext) -> tuple[Array, Array, Array, Array]:

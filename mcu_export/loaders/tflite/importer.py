@@ -21,7 +21,10 @@ Constants = Mapping[str, tuple[Array, Format]]
 
 @dataclass
 class Importer:
-    """A network while it is read: which value each tensor became, formats, integer constants."""
+    """A network while it is read: which value each tensor became, formats, integer constants.
+
+    ``memories`` are values that the network remembers: the input, and the output that it becomes.
+    """
 
     model: TfliteModel
     builder: GraphBuilder
@@ -29,6 +32,7 @@ class Importer:
     values: dict[int, str] = field(default_factory=dict)
     formats: dict[str, Affine] = field(default_factory=dict)
     constants: dict[str, Constants] = field(default_factory=dict)
+    memories: list[tuple[str, str]] = field(default_factory=list)
 
     def where(self, operator: TfliteOperator) -> str:
         """File, operator and tensor, for error messages."""
@@ -140,9 +144,19 @@ class Importer:
         if self.quantized:
             self.formats[name] = self.format(tensor)
 
-    def between(self, name: str, op: Op, source: str, fmt: Affine | None) -> str:
+    def between(
+        self,
+        name: str,
+        op: Op,
+        inputs: list[str],
+        fmt: Affine | None,
+        constants: Constants | None = None,
+    ) -> str:
         """A node that no tensor of the file stands for, such as a reshape in front of a dense."""
-        made = self.builder.add(name, op, [source])
+        real = {role: fmt.dequantize(a) for role, (a, fmt) in (constants or {}).items()}
+        made = self.builder.add(name, op, inputs, real)
         if fmt is not None:
             self.formats[made] = fmt
+        if constants:
+            self.constants[made] = constants
         return made

@@ -8,6 +8,7 @@ from mcu_export.errors import UnsupportedLayerError
 from mcu_export.loaders.tflite.importer import Constants, Importer
 from mcu_export.loaders.tflite.model import (
     FLOAT32,
+    INT4,
     INT8,
     INT32,
     INT64,
@@ -77,12 +78,12 @@ def weights_and_bias(
     """
     tensor, data, axis = weights
     channels = data.shape[axis]
-    wanted = FLOAT32 if not importer.quantized else INT8
-    if tensor.type != wanted:
+    wanted = _weight_types(importer, operator, input_scale[1])
+    if tensor.type not in wanted:
         raise importer.fail(
             operator,
             f"the weights {tensor.name!r} are {tensor.type_name}, the activations are "
-            f"{'integers' if importer.quantized else 'float'}",
+            f"{f'int{input_scale[1]}' if importer.quantized else 'float'}",
             "convert with full integer quantization",
         )
     bias_data = None if bias is None else bias.data
@@ -104,6 +105,14 @@ def weights_and_bias(
     }, None
 
 
+def _weight_types(importer: Importer, operator: TfliteOperator, bits: int) -> tuple[int, ...]:
+    """Types of weights that the operator may have where its input has ``bits`` bits."""
+    if not importer.quantized:
+        return (FLOAT32,)
+    four = bits == 8 and operator.name != "TRANSPOSE_CONV"
+    return (INT8, INT4) if four else (INT8,)
+
+
 def _weights_format(
     importer: Importer, operator: TfliteOperator, tensor: TfliteTensor, channels: int, axis: int
 ) -> PerChannel:
@@ -117,7 +126,7 @@ def _weights_format(
         raise importer.fail(
             operator, f"the weights have {len(tensor.scales)} scales for {channels} channels"
         )
-    return PerChannel(8, tensor.scales, axis)
+    return PerChannel(4 if tensor.type == INT4 else 8, tensor.scales, axis)
 
 
 def _bias_bits(
@@ -192,7 +201,7 @@ def fully_connected(importer: Importer, operator: TfliteOperator) -> None:
             )
         name = f"{source}/flat"
         fmt = importer.formats.get(source)
-        source = importer.between(name, Reshape((elements(shape),)), source, fmt)
+        source = importer.between(name, Reshape((elements(shape),)), [source], fmt)
     op = Dense(activation(importer, operator, 0))
     _add_weighted(importer, operator, op, source, weights, 0)
 

@@ -16,13 +16,14 @@ from mcu_export.loaders.base import MAX_ELEMENTS, MAX_NODES
 from mcu_export.loaders.tflite.flatbuffer import Table, root
 from mcu_export.ops.base import Array, Shape
 from mcu_export.schemes.formats import Affine
+from mcu_export.schemes.nibbles import unpack_nibbles
 
-FLOAT32, FLOAT16, INT32, INT64, INT16, INT8 = 0, 1, 2, 4, 7, 9
+FLOAT32, FLOAT16, INT32, INT64, INT16, INT8, INT4 = 0, 1, 2, 4, 7, 9, 17
 # Schema number -> numpy type; types that no kernel of ours takes are named in errors only.
 DTYPES = {FLOAT32: "<f4", FLOAT16: "<f2", INT32: "<i4", INT64: "<i8", INT16: "<i2", INT8: "i1"}
 TYPE_NAMES = {
     **{number: np.dtype(dtype).name for number, dtype in DTYPES.items()},
-    **{3: "uint8", 5: "string", 6: "bool", 17: "int4"},
+    **{3: "uint8", 5: "string", 6: "bool", INT4: "int4"},
 }
 OPERATORS = {
     **{0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D"},
@@ -196,13 +197,18 @@ def _tensor(table: Table, buffers: list[Table]) -> TfliteTensor:
 
 
 def _constant(table: Table, kind: int, shape: Shape, buffer: Table) -> Array | None:
-    """The data of a constant in its shape; None for an activation or an unknown type."""
-    if kind not in DTYPES:
+    """The data of a constant in its shape; None for an activation or an unknown type.
+
+    Integers of 4 bits, two in a byte, come as int8.
+    """
+    if kind not in (*DTYPES, INT4):
         return None
     found = buffer.array(0, "u1")
     if found is None or not found.size:
         return None
-    dtype = np.dtype(DTYPES[kind])
-    if found.size != math.prod(shape) * dtype.itemsize:
+    count, dtype = math.prod(shape), np.dtype(DTYPES.get(kind, "i1"))
+    if found.size != (-(-count // 2) if kind == INT4 else count * dtype.itemsize):
         raise table.damaged(f"constant {table.text(3)!r} has {found.size} bytes for {shape}")
+    if kind == INT4:
+        return unpack_nibbles(found, count).reshape(shape)
     return found.view(dtype).reshape(shape)

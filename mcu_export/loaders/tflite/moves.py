@@ -37,7 +37,7 @@ def add_chain(
     *first, (last, _) = parts
     for made, fmt in first:
         if not (isinstance(made, Reshape) and made.shape == shapes[source]):
-            source = importer.between(name, made, source, fmt)
+            source = importer.between(name, made, [source], fmt)
     importer.add(op, last, [source], output=output)
 
 
@@ -193,7 +193,7 @@ def pack(importer: Importer, op: TfliteOperator) -> None:
         importer.between(
             f"{output.name}/part",
             Reshape((*shape[:axis], 1, *shape[axis:])),
-            source,
+            [source],
             importer.formats.get(source),
         )
         for source in sources

@@ -1,4 +1,4 @@
-"""Loader of ``.tflite`` files: float networks, and int8 and int16x8 networks as they are.
+"""Loader of ``.tflite`` files: float networks, and int8, int4 and int16x8 ones as they are.
 
 A quantized network keeps its own scales, zero points, weights and biases; nothing is calibrated
 and nothing rounded again. What the integer kernels cannot do ends with an error: never is a layer
@@ -21,6 +21,7 @@ from mcu_export.loaders.tflite.stored import with_real_weights
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.schemes.affine import assemble
 from mcu_export.schemes.affine_task import INTERPRETER, MICRO
+from mcu_export.schemes.widths import INT4
 
 
 def is_tflite(path: Path) -> bool:
@@ -88,11 +89,16 @@ def _finish(importer: Importer) -> Graph | QuantGraph:
     if missing:
         raise ModelFileError(f"output {missing[0]!r} is not computed", where=model.source)
     details: dict[str, Any] = {"format": "TensorFlow Lite"}
-    graph = builder.finish([importer.values[n] for n in model.outputs], details)
+    if importer.memories:
+        details["memories"] = [{"input": x, "output": y} for x, y in importer.memories]
+    outputs = [importer.values[n] for n in model.outputs]
+    graph = builder.finish(outputs + [after for _, after in importer.memories], details)
     if not importer.quantized:
         return graph
-    bits = {fmt.bits for fmt in importer.formats.values()}
-    scheme = "int16x8" if 16 in bits else "int8"
+    constants = importer.constants.values()
+    four_bits = any(fmt.bits == 4 for known in constants for _, fmt in known.values())
+    wide = any(importer.formats[importer.values[n]].bits == 16 for n in importer.values)
+    scheme = INT4 if four_bits else "int16x8" if wide else "int8"
     details["integers"] = "those of the file"
     details["same_bytes_as"] = MICRO
     return assemble(replace(graph, details=details), scheme, importer.formats, importer.constants)

@@ -32,6 +32,7 @@ from mcu_export.loaders.tflite.moves import (
     transpose,
     unpack,
 )
+from mcu_export.loaders.tflite.svdf import svdf
 from mcu_export.ops import (
     RELU,
     RELU6,
@@ -148,6 +149,7 @@ CONVERT: dict[str, Importing] = {
     "HARD_SWISH": partial(function, HardSwish()),
     "LEAKY_RELU": leaky_relu,
     "SOFTMAX": softmax,
+    "SVDF": svdf,
     "RESHAPE": reshape,
     "SQUEEZE": reshape,
     "EXPAND_DIMS": reshape,

@@ -1,4 +1,4 @@
-"""Float networks whose weights are stored in less: dynamic range int8 and float16.
+"""Float networks whose weights are stored in less: dynamic range int8 and int4, float16.
 
 The activations of such a network are float; what is stored small stands for real values, and these
 are what the network is trained to. They are restored here, before anything else is looked at.
@@ -13,6 +13,7 @@ import numpy as np
 from mcu_export.loaders.tflite.model import (
     FLOAT16,
     FLOAT32,
+    INT4,
     INT8,
     TfliteModel,
     TfliteOperator,
@@ -37,7 +38,7 @@ def with_real_weights(model: TfliteModel) -> TfliteModel:
 def _real(tensor: TfliteTensor) -> TfliteTensor:
     """The tensor with its real values, where it is a constant that stands for some."""
     if tensor.data is None or not (
-        tensor.type == FLOAT16 or (tensor.type == INT8 and tensor.scales)
+        tensor.type == FLOAT16 or (tensor.type in (INT8, INT4) and tensor.scales)
     ):
         return tensor
     values = tensor.data.astype(np.float32)

@@ -121,6 +121,29 @@ arm_cmsis_nn_status arm_fully_connected_s8(const cmsis_nn_context *ctx,
                                            const cmsis_nn_dims *filter_dims, const int8_t *filter,
                                            const cmsis_nn_dims *bias_dims, const int32_t *bias,
                                            const cmsis_nn_dims *output_dims, int8_t *output);
+#if CMSIS_NN_RELEASE >= 500
+arm_cmsis_nn_status arm_convolve_wrapper_s4(const cmsis_nn_context *ctx,
+                                            const cmsis_nn_conv_params *params,
+                                            const cmsis_nn_per_channel_quant_params *quant,
+                                            const cmsis_nn_dims *input_dims, const int8_t *input,
+                                            const cmsis_nn_dims *filter_dims, const int8_t *filter,
+                                            const cmsis_nn_dims *bias_dims, const int32_t *bias,
+                                            const cmsis_nn_dims *output_dims, int8_t *output);
+arm_cmsis_nn_status
+arm_depthwise_conv_wrapper_s4(const cmsis_nn_context *ctx, const cmsis_nn_dw_conv_params *params,
+                              const cmsis_nn_per_channel_quant_params *quant,
+                              const cmsis_nn_dims *input_dims, const int8_t *input,
+                              const cmsis_nn_dims *filter_dims, const int8_t *filter,
+                              const cmsis_nn_dims *bias_dims, const int32_t *bias,
+                              const cmsis_nn_dims *output_dims, int8_t *output);
+arm_cmsis_nn_status arm_fully_connected_s4(const cmsis_nn_context *ctx,
+                                           const cmsis_nn_fc_params *params,
+                                           const cmsis_nn_per_tensor_quant_params *quant,
+                                           const cmsis_nn_dims *input_dims, const int8_t *input,
+                                           const cmsis_nn_dims *filter_dims, const int8_t *filter,
+                                           const cmsis_nn_dims *bias_dims, const int32_t *bias,
+                                           const cmsis_nn_dims *output_dims, int8_t *output);
+#endif
 #if CMSIS_NN_RELEASE >= 700
 arm_cmsis_nn_status
 arm_fully_connected_per_channel_s8(const cmsis_nn_context *ctx, const cmsis_nn_fc_params *params,

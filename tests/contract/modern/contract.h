@@ -85,6 +85,16 @@ static inline int32_t rescale_wide(int64_t value, int32_t multiplier, int32_t sh
     return (int32_t)floor_shift(value * narrow + ((int64_t)1 << (total - 1)), total);
 }
 
+/* A weight of 8 bits, or one of 4: two are in a byte, the first in the low half. */
+static inline int32_t weight_at(const int8_t *weights, bool nibbles, int32_t index)
+{
+    if (!nibbles) {
+        return weights[index];
+    }
+    const int32_t half = ((uint8_t)weights[index / 2] >> (index % 2 * 4)) & 15;
+    return half < 8 ? half : half - 16;
+}
+
 static inline int32_t volume(const cmsis_nn_dims *dims)
 {
     return dims->n * dims->h * dims->w * dims->c;

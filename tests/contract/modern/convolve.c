@@ -6,7 +6,9 @@
  *
  * Filters are (out, h, w, in) for conv and (1, h, w, out) for depthwise, where output channel o
  * reads input channel o / ch_mult. With s16 the offsets are 0, the bias has 64 bits and the
- * rescaling is the wide one. Since 6.0.0 the bias of a conv with s16 comes in a struct.
+ * rescaling is the wide one. Since 6.0.0 the bias of a conv with s16 comes in a struct. With s4 two
+ * weights are in a byte, and there must be scratch unless the conv is 1x1 without padding or the
+ * depthwise has a multiplier or a dilation.
  */
 #include "contract.h"
 
@@ -17,6 +19,7 @@ typedef struct {
     cmsis_nn_activation activation;
     int32_t input_offset, output_offset, ch_mult;
     width bytes;
+    bool nibbles;
 } shape;
 
 static int64_t sum(const shape *s, const void *input, const int8_t *filter, int32_t y, int32_t x,
@@ -34,13 +37,14 @@ static int64_t sum(const shape *s, const void *input, const int8_t *filter, int3
             const int32_t pixel = (in_y * s->input->w + in_x) * channels;
             const int32_t tap = row * s->filter->w + column;
             if (s->ch_mult > 0) {
-                total += filter[tap * s->output->c + out] *
+                total += weight_at(filter, s->nibbles, tap * s->output->c + out) *
                          (load(input, s->bytes, pixel + out / s->ch_mult) + s->input_offset);
                 continue;
             }
-            const int8_t *weights = filter + (out * s->filter->h * s->filter->w + tap) * channels;
+            const int32_t first = (out * s->filter->h * s->filter->w + tap) * channels;
             for (int32_t i = 0; i < channels; i++) {
-                total += weights[i] * (load(input, s->bytes, pixel + i) + s->input_offset);
+                total += weight_at(filter, s->nibbles, first + i) *
+                         (load(input, s->bytes, pixel + i) + s->input_offset);
             }
         }
     }
@@ -105,7 +109,8 @@ arm_cmsis_nn_status arm_convolve_wrapper_s8(const cmsis_nn_context *ctx,
                      params->input_offset,
                      params->output_offset,
                      0,
-                     S8};
+                     S8,
+                     false};
     (void)bias_dims;
     return run(ctx, &s, quant, input, filter, bias, output);
 }
@@ -129,7 +134,8 @@ arm_cmsis_nn_status arm_convolve_wrapper_s16(const cmsis_nn_context *ctx,
                      params->input_offset,
                      params->output_offset,
                      0,
-                     S16};
+                     S16,
+                     false};
     (void)bias_dims;
 #if CMSIS_NN_RELEASE >= 600
     if (bias->is_int32_bias) {
@@ -159,7 +165,8 @@ arm_depthwise_conv_wrapper_s8(const cmsis_nn_context *ctx, const cmsis_nn_dw_con
                      params->input_offset,
                      params->output_offset,
                      params->ch_mult,
-                     S8};
+                     S8,
+                     false};
     (void)bias_dims;
     return run(ctx, &s, quant, input, filter, bias, output);
 }
@@ -182,7 +189,70 @@ arm_depthwise_conv_wrapper_s16(const cmsis_nn_context *ctx, const cmsis_nn_dw_co
                      params->input_offset,
                      params->output_offset,
                      params->ch_mult,
-                     S16};
+                     S16,
+                     false};
     (void)bias_dims;
     return run(ctx, &s, quant, input, filter, bias, output);
 }
+
+#if CMSIS_NN_RELEASE >= 500
+arm_cmsis_nn_status arm_convolve_wrapper_s4(const cmsis_nn_context *ctx,
+                                            const cmsis_nn_conv_params *params,
+                                            const cmsis_nn_per_channel_quant_params *quant,
+                                            const cmsis_nn_dims *input_dims, const int8_t *input,
+                                            const cmsis_nn_dims *filter_dims, const int8_t *filter,
+                                            const cmsis_nn_dims *bias_dims, const int32_t *bias,
+                                            const cmsis_nn_dims *output_dims, int8_t *output)
+{
+    const shape s = {input_dims,
+                     filter_dims,
+                     output_dims,
+                     params->stride,
+                     params->padding,
+                     params->dilation,
+                     params->activation,
+                     params->input_offset,
+                     params->output_offset,
+                     0,
+                     S8,
+                     true};
+    const bool pointwise = filter_dims->h == 1 && filter_dims->w == 1 && params->padding.h == 0 &&
+                           params->padding.w == 0 && params->dilation.h == 1 &&
+                           params->dilation.w == 1;
+    const int32_t column = filter_dims->h * filter_dims->w * input_dims->c;
+    (void)bias_dims;
+    if (!pointwise && (ctx->buf == NULL || ctx->size < 4 * column)) {
+        return ARM_CMSIS_NN_ARG_ERROR;
+    }
+    return run(ctx, &s, quant, input, filter, bias, output);
+}
+
+arm_cmsis_nn_status
+arm_depthwise_conv_wrapper_s4(const cmsis_nn_context *ctx, const cmsis_nn_dw_conv_params *params,
+                              const cmsis_nn_per_channel_quant_params *quant,
+                              const cmsis_nn_dims *input_dims, const int8_t *input,
+                              const cmsis_nn_dims *filter_dims, const int8_t *filter,
+                              const cmsis_nn_dims *bias_dims, const int32_t *bias,
+                              const cmsis_nn_dims *output_dims, int8_t *output)
+{
+    const shape s = {input_dims,
+                     filter_dims,
+                     output_dims,
+                     params->stride,
+                     params->padding,
+                     params->dilation,
+                     params->activation,
+                     params->input_offset,
+                     params->output_offset,
+                     params->ch_mult,
+                     S8,
+                     true};
+    const bool copies = params->ch_mult == 1 && params->dilation.h == 1 && params->dilation.w == 1;
+    const int32_t window = filter_dims->h * filter_dims->w * input_dims->c;
+    (void)bias_dims;
+    if (copies && (ctx->buf == NULL || ctx->size < 2 * window)) {
+        return ARM_CMSIS_NN_ARG_ERROR;
+    }
+    return run(ctx, &s, quant, input, filter, bias, output);
+}
+#endif
