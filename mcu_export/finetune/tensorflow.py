@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
 
 from mcu_export.errors import UsageError
 
 INSTALL = "pip install 'mcu-export[tensorflow]'"
+
+
+@contextmanager
+def _native_code_is_silent() -> Iterator[None]:
+    """TensorFlow's C++ code logs to descriptor 2 before it can be told not to."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @cache
@@ -20,7 +38,10 @@ def tensorflow() -> ModuleType:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        import tensorflow as module  # noqa: PLC0415 -- takes seconds
+        with _native_code_is_silent():
+            import tensorflow as module  # noqa: PLC0415 -- takes seconds
+
+            module.config.list_physical_devices()  # the first use looks for GPUs and says so
     except ImportError as error:
         raise UsageError(f"training needs TensorFlow: {error}", fix=INSTALL) from error
     found: ModuleType = module
