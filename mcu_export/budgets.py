@@ -49,7 +49,9 @@ def check_model(manifest: Mapping[str, Any], budgets: Budgets) -> None:
     memory, layers = manifest["memory"], manifest["layers"]
     constants = _largest((layer["name"], layer["weight_bytes"]) for layer in layers)
     _gate("--max-flash", budgets.flash, memory["weights"], "of flash for its constants", constants)
-    _gate("--max-ram", budgets.ram, memory["ram"], "of RAM", _peak(manifest))
+    _gate(
+        "--max-ram", budgets.ram, memory["ram"], "of RAM with the smallest kernels", _peak(manifest)
+    )
 
 
 def check_compiled(

@@ -11,11 +11,18 @@ from dataclasses import replace
 from typing import Any
 
 from mcu_export.backends import BACKENDS
-from mcu_export.backends.base import Backend, Call, LayerContext, choose_kernel, function_of
+from mcu_export.backends.base import (
+    Backend,
+    Call,
+    Kernel,
+    LayerContext,
+    function_of,
+    usable_kernels,
+)
 from mcu_export.graph import node_macs, shape_text
 from mcu_export.names import comment_text, network_names
 from mcu_export.ops import elements
-from mcu_export.program import Define, Function, Port, Program, Statement, Step, Value
+from mcu_export.program import Choices, Define, Function, Port, Program, Statement, Step, Value
 from mcu_export.quantgraph import QuantGraph, QuantNode
 from mcu_export.schemes.widths import layer_scheme
 
@@ -26,7 +33,13 @@ FACTS = (
 )
 
 
-def lower(quant: QuantGraph, backend: Backend, name: str, labels: Sequence[str] = ()) -> Program:
+def lower(
+    quant: QuantGraph,
+    backend: Backend,
+    name: str,
+    labels: Sequence[str] = (),
+    choices: Choices = Choices(),  # noqa: B008 -- frozen
+) -> Program:
     """The program that runs ``quant`` with the kernels of ``backend``.
 
     Args:
@@ -34,18 +47,19 @@ def lower(quant: QuantGraph, backend: Backend, name: str, labels: Sequence[str] 
         backend: one of :data:`mcu_export.backends.BACKENDS`.
         name: C name of the model, prefix of all that is generated.
         labels: one text per element of the first output, or none.
+        choices: which kernels, of those that can run a layer.
 
     Raises:
         UnsupportedLayerError: a layer that no kernel of the backend can run.
     """
-    return _Lowering(quant, backend, name).program(tuple(labels))
+    return _Lowering(quant, backend, name, choices).program(tuple(labels))
 
 
 class _Lowering:
     """The tables that grow while one network is lowered, layer by layer."""
 
-    def __init__(self, quant: QuantGraph, backend: Backend, name: str) -> None:
-        self.quant, self.backend, self.model = quant, backend, name
+    def __init__(self, quant: QuantGraph, backend: Backend, name: str, choices: Choices) -> None:
+        self.quant, self.backend, self.model, self.choices = quant, backend, name, choices
         self.shapes = quant.graph.shapes()
         self.formats = quant.formats()
         graph = quant.graph
@@ -92,6 +106,7 @@ class _Lowering:
                 for value, identifier in zip(graph.outputs, self.names.outputs, strict=True)
             ),
             labels=labels,
+            optimize=self.choices.optimize,
         )
 
     def _context(self, index: int, layer: QuantNode) -> LayerContext:
@@ -128,13 +143,14 @@ class _Lowering:
     def _layer(self, index: int, layer: QuantNode) -> None:
         context = self._context(index, layer)
         self.limits[layer.name] = (layer.arithmetic.low, layer.arithmetic.high)
-        kernel = choose_kernel(self.backend, context, tuple(BACKENDS.values()))
+        kernels = usable_kernels(self.backend, context, tuple(BACKENDS.values()))
+        kernel = kernels[min(self.choices.slower.get(layer.name, 0), len(kernels) - 1)]
         call = kernel.lower(context)
         if not call.function:
             self.aliases[layer.name] = self._home(layer.node.inputs[0])
             return
         self._leave_room(self._home(layer.node.inputs[0]), call.reads_behind)
-        self.steps.append(self._step(context, kernel.name, call))
+        self.steps.append(self._step(context, kernel, len(kernels), call))
 
     def _leave_room(self, value: str, behind: int) -> None:
         known = self.values[value]
@@ -149,13 +165,14 @@ class _Lowering:
             self.functions[function.template, function.kernel] = function
         return Statement(function.name if function else call.function, call.arguments, call.success)
 
-    def _step(self, context: LayerContext, kernel: str, call: Call) -> Step:
+    def _step(self, context: LayerContext, kernel: Kernel, alternatives: int, call: Call) -> Step:
         layer = context.layer
+        macs, inputs = node_macs(layer.node, self.shapes), elements(context.shapes[0])
         calls = (call, call.then) if call.then else (call,)
         return Step(
             layer=layer.name,
             op=context.op.kind,
-            kernel=" + ".join((kernel, *(behind.title for behind in calls[1:]))),
+            kernel=" + ".join((kernel.name, *(behind.title for behind in calls[1:]))),
             comment=comment_text(describe(context)),
             statements=tuple(self._statement(context, each) for each in calls),
             defines=call.defines,
@@ -165,6 +182,8 @@ class _Lowering:
             overlaps=call.all_overlaps,
             scratch=call.scratch,
             facts=self._facts(context),
+            instructions=kernel.cost.instructions(macs, inputs, elements(context.shape)),
+            alternatives=alternatives,
         )
 
     def _facts(self, context: LayerContext) -> dict[str, Any]:

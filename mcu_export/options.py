@@ -15,6 +15,7 @@ from mcu_export.emit import emitted
 from mcu_export.errors import UsageError
 from mcu_export.mix_costs import Limits
 from mcu_export.names import check_model_name, model_name_from
+from mcu_export.program import LEVELS
 from mcu_export.quantize import ABOUT_SCHEMES, CALIBRATIONS
 from mcu_export.samples import parse_source
 from mcu_export.schemes.widths import MIXED
@@ -35,6 +36,7 @@ class Options:
     cmsis_nn_version: str = ""
     calibration: str = ""
     effort: str = "fast"
+    optimize: str = "speed"
     bn_epsilon: float | None = None
     labels: tuple[str, ...] = ()
     test_count: int = 4
@@ -79,6 +81,7 @@ def check_options(options: Options, model: Path) -> Options:
         ("--scheme", options.scheme or "q7", ABOUT_SCHEMES),
         ("--calibration", options.calibration or OUTPUT, (OUTPUT, *CALIBRATIONS)),
         ("--effort", options.effort, EFFORTS),
+        ("--optimize", options.optimize, LEVELS),
     ):
         if value not in known:
             raise UsageError(f"{value!r} is unknown", where=option, fix="use " + ", ".join(known))

@@ -15,6 +15,7 @@ from mcu_export.calibrate import Ranges, calibrate
 from mcu_export.choose import EFFORTS, OUTPUT, choose_network
 from mcu_export.errors import ModelFileError, SamplesError, UsageError
 from mcu_export.executors import open_executor
+from mcu_export.fit import fit
 from mcu_export.graph import Graph, check, dump
 from mcu_export.loaders import load_network, model_files
 from mcu_export.lower import lower
@@ -81,8 +82,9 @@ def make_export(
     inputs = _samples(samples, source.graph, source.given)
     quant, mixed = _quantized(source, inputs, options, progress)
     backend = backend_of(options.backend, options.cmsis_nn_version)
-    program = lower(quant, backend, options.name, options.labels)
-    layout = plan(program)
+    program, layout = fit(
+        quant, backend, options.name, options.labels, options.optimize, options.max_ram
+    )
     shown = load_samples(test_samples, source.graph.inputs) if test_samples else inputs
     golden = golden_of(quant, shown, options.test_count)
     rendered = render(program, layout, golden, title(model), options.templates, options.emit)
@@ -263,6 +265,7 @@ def _manifest_options(options: Options) -> dict[str, Any]:
     return {
         "calibration": options.calibration or OUTPUT,
         "effort": options.effort,
+        "optimize": options.optimize,
         "bn_epsilon": options.bn_epsilon,
         "test_count": options.test_count,
         **({f"max_{name}": most for name, most in vars(options.limits).items()} if mixed else {}),

@@ -8,10 +8,27 @@ Everything is a finished text or number; templates loop and print. ``Program`` c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mcu_export.ops.base import Array
+
+# Levels of --optimize, with what the compiler is asked for.
+LEVELS = {"speed": "O3", "balanced": "O2", "size": "Os"}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What lowering may choose between.
+
+    Attributes:
+        optimize: one of :data:`LEVELS`.
+        slower: for a layer, how many of the kernels that can run it to pass over; the last one if
+            there are not so many.
+    """
+
+    optimize: str = "speed"
+    slower: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +147,8 @@ class Step:
         overlaps: where the output may lie on an input.
         scratch: C variable and bytes of scratch memory, or none.
         facts: numbers for the manifest: shifts, formats, MACs, bound.
+        instructions: estimate for an inference on a Cortex-M4; 0: not known.
+        alternatives: how many kernels of the backend can run the layer.
     """
 
     layer: str
@@ -144,6 +163,8 @@ class Step:
     overlaps: tuple[Overlap, ...]
     scratch: Value | None
     facts: Mapping[str, Any]
+    instructions: int = 0
+    alternatives: int = 1
 
     @property
     def weight_bytes(self) -> int:
@@ -186,6 +207,7 @@ class Program:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     labels: tuple[str, ...]
+    optimize: str = "speed"
 
 
 @dataclass(frozen=True)

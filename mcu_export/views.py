@@ -16,6 +16,7 @@ from mcu_export.names import comment_text, string_literal
 from mcu_export.notes import notes_on
 from mcu_export.ops.base import Array
 from mcu_export.program import (
+    LEVELS,
     Const,
     Define,
     Layout,
@@ -109,6 +110,7 @@ class ModelView:
     outputs: tuple[PortView, ...]
     layers: tuple[LayerView, ...]
     notes: tuple[str, ...]
+    compiler_level: str
     memory_header: str
     memory: tuple[MemoryRow, ...]
     helpers: tuple[str, ...]
@@ -170,6 +172,7 @@ def export_id(program: Program, layout: Layout) -> str:
         for const in step.consts:
             digest.update(const.name.encode() + np.ascontiguousarray(const.values).tobytes())
     digest.update(repr((program.inputs, program.outputs, program.labels)).encode())
+    digest.update(program.optimize.encode())
     digest.update(repr((layout.lifetimes, sorted(layout.scratch_offsets.items()))).encode())
     return f"0x{digest.hexdigest()[:8]}U"
 
@@ -202,6 +205,7 @@ def model_view(
         outputs=tuple(_port_view(port, program, layout) for port in program.outputs),
         layers=tuple(_layer_view(i, step, program) for i, step in enumerate(program.steps)),
         notes=notes_on(program.scheme),
+        compiler_level=LEVELS[program.optimize],
         memory_header=_memory_header(layout),
         memory=_memory_rows(program, layout),
         helpers=tuple(helpers),
@@ -246,10 +250,11 @@ def _layer_view(index: int, step: Step, program: Program) -> LayerView:
 
 
 def _work(step: Step) -> tuple[str, ...]:
-    """What the C file does for the layer; of its constants only the first has an order to tell."""
-    macs = f": {step.facts['macs']:,} MACs" if step.facts["macs"] else ""
+    """What the C file does for the layer; of its constants the first has an order to tell."""
+    macs = f"{step.facts['macs']:,} MACs" if step.facts["macs"] else ""
+    cost = f"about {step.instructions:,} instructions (Cortex-M4)" if step.instructions else ""
     return (
-        step.kernel + macs,
+        ": ".join(filter(None, (step.kernel, ", ".join(filter(None, (macs, cost)))))),
         *(comment_text(f"{const.name}: {const.comment}") for const in step.consts[:1]),
     )
 

@@ -138,6 +138,22 @@ Constraint = Callable[[LayerContext], bool]
 
 
 @dataclass(frozen=True)
+class Cost:
+    """Instructions of a kernel on a Cortex-M4, measured: for each MAC, input and output element.
+
+    All zero: not known. It serves to compare the kernels that a layer can have.
+    """
+
+    per_mac: float = 0
+    per_input: float = 0
+    per_output: float = 0
+
+    def instructions(self, macs: int, inputs: int, outputs: int) -> int:
+        """The estimate for a layer with so many MACs and elements."""
+        return round(self.per_mac * macs + self.per_input * inputs + self.per_output * outputs)
+
+
+@dataclass(frozen=True)
 class Kernel:
     """One row of a backend's table; ``schemes`` are those of single layers."""
 
@@ -146,11 +162,14 @@ class Kernel:
     schemes: frozenset[str]
     lower: Callable[[LayerContext], Call]
     constraints: tuple[Constraint, ...] = ()
+    cost: Cost = Cost()
 
 
 @dataclass(frozen=True)
 class Backend:
     """A set of kernels; for a layer the first row whose constraints all hold wins.
+
+    The rows that follow are slower or larger; where RAM is limited, one of them may be taken.
 
     ``includes`` are headers that the generated C includes. ``cmsis_nn_version`` is the release of
     the library that it calls, where it matters; ``declarations`` are what a header of another
@@ -166,20 +185,24 @@ class Backend:
     declarations: tuple[str, ...] = ()
 
 
-def choose_kernel(backend: Backend, context: LayerContext, others: Sequence[Backend]) -> Kernel:
-    """The first kernel of the backend that can run the layer.
+def usable_kernels(
+    backend: Backend, context: LayerContext, others: Sequence[Backend]
+) -> list[Kernel]:
+    """The kernels of the backend that can run the layer, at least one, the fastest first.
 
     Raises:
         UnsupportedLayerError: none can; lists each with its reason and names backends that can.
     """
-    reasons = []
+    usable, reasons = [], []
     for kernel in backend.kernels:
         if kernel.op is not type(context.op) or context.scheme not in kernel.schemes:
             continue
         failed = [_reason(c) for c in kernel.constraints if not c(context)]
         if not failed:
-            return kernel
+            usable.append(kernel)
         reasons.append(f"{kernel.name}: {'; '.join(failed)}")
+    if usable:
+        return usable
     able = [o.name for o in others if o.name != backend.name and _can(o, context)]
     raise UnsupportedLayerError(
         f"backend {backend.name} has no kernel for {context.op.kind} in {context.scheme}"

@@ -70,6 +70,13 @@ from mcu_export.errors import UsageError
     show_default=True,
     help="How long --calibration output searches frac bits: fast, good or best.",
 )
+@click.option(
+    "--optimize",
+    default="speed",
+    show_default=True,
+    help="What gcc does to the kernels, whatever the firmware's flags: speed (-O3), balanced "
+    "(-O2: half the code, little slower) or size (-Os).",
+)
 @click.option("--bn-epsilon", type=float, help="Epsilon of every batch norm, not the file's own.")
 @click.option("--labels", "labels_file", type=FOLDER, help="Text file, one label per line.")
 @click.option("--test-samples", default="", help="Samples of the self-test; default: --samples.")
@@ -77,7 +84,12 @@ from mcu_export.errors import UsageError
 @click.option(
     "--max-flash", type=int, metavar="BYTES", help="Fail if constants and code need more."
 )
-@click.option("--max-ram", type=int, metavar="BYTES", help="Fail if the arena needs more.")
+@click.option(
+    "--max-ram",
+    type=int,
+    metavar="BYTES",
+    help="Take the fastest kernels whose arena fits, or fail.",
+)
 @click.option("--max-stack", type=int, metavar="BYTES", help="Fail if the stack gets deeper.")
 @click.option("--max-instructions", type=int, metavar="N", help="Fail if an inference takes more.")
 @click.option(

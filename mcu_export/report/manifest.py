@@ -82,6 +82,7 @@ def _layer(step: Step) -> dict[str, Any]:
         "kernel": step.kernel,
         "weight_bytes": step.weight_bytes,
         "scratch_bytes": step.scratch.bytes if step.scratch else 0,
+        "estimated_instructions": step.instructions,
         **step.facts,
     }
 

@@ -16,6 +16,7 @@ from mcu_export.lower import lower
 from mcu_export.names import LAYER_WORDS
 from mcu_export.pipeline import golden_of
 from mcu_export.plan import plan
+from mcu_export.program import Layout, Program
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import ABOUT_SCHEMES, quantize_network
 from mcu_export.reference import quantize_inputs, random_inputs, run_reference
@@ -52,8 +53,13 @@ def step_of(fmt: Format, weights_bits: int) -> float:
 def write_c(quant: QuantGraph, backend: str, folder: Path, release: str = "") -> Exported:
     """The C files of a network, opened as an export."""
     program = lower(quant, backend_of(backend, release), "net")
+    return exported_of(quant, program, plan(program), folder)
+
+
+def exported_of(quant: QuantGraph, program: Program, layout: Layout, folder: Path) -> Exported:
+    """The C files of a planned program, opened as an export."""
     golden = golden_of(quant, samples_of(quant.graph), 2)
-    for name, text in render(program, plan(program), golden, "case").files.items():
+    for name, text in render(program, layout, golden, "case").files.items():
         (folder / name).write_text(text)
     manifest = {"layers": [{"name": step.layer} for step in program.steps]}
     return Exported(folder, "net", manifest, quant, golden.inputs)

@@ -27,6 +27,7 @@ from mcu_export.ops import elements
 from mcu_export.program import Const, Overlap
 
 PLANE_BYTES = 1024
+SMALL_PLANE_BYTES = 256
 MAX_OUT_SHIFT = 22
 WORDS = 8
 
@@ -262,12 +263,12 @@ def dense(context: LayerContext) -> Call:
     )
 
 
-def depthwise(context: LayerContext) -> Call:
-    """Call of a depthwise convolution plane by plane."""
+def depthwise(context: LayerContext, plane_bytes: int = PLANE_BYTES) -> Call:
+    """Call of a depthwise convolution plane by plane; a piece of one has ``plane_bytes``."""
     sums = sums_of(context)
     weights = sums.weights
     window = window_of(context, (weights.shape[0], weights.shape[1]))
-    kernel = _plane_kernel(window, sums)
+    kernel = _plane_kernel(window, sums, plane_bytes)
     scratch = context.scratch(kernel.plane_elements, "int16_t")
     by_channel = weights.transpose(2, 0, 1)
     return Call(
@@ -284,14 +285,19 @@ def depthwise(context: LayerContext) -> Call:
     )
 
 
-def _plane_kernel(w: Window, sums: Sums) -> PlaneDepthwise:
+def small_depthwise(context: LayerContext) -> Call:
+    """The same with less scratch memory."""
+    return depthwise(context, SMALL_PLANE_BYTES)
+
+
+def _plane_kernel(w: Window, sums: Sums, plane_bytes: int) -> PlaneDepthwise:
     multiplier = w.out_channels // w.in_channels
     span_y = (w.kernel_height - 1) * w.dilation_y + 1
     span_x = (w.kernel_width - 1) * w.dilation_x + 1
     width = (w.out_width - 1) * w.stride_x + span_x
     pitch = -(-max(width, w.pad_left + 1) // 4) * 4
     # As many output rows at a time as the input rows of them fit.
-    fitting = (PLANE_BYTES // (2 * pitch) - span_y) // w.stride_y + 1
+    fitting = (plane_bytes // (2 * pitch) - span_y) // w.stride_y + 1
     block = min(max(fitting, 1), w.out_height)
     rows = (block - 1) * w.stride_y + span_y
     kept = max(0, rows - block * w.stride_y)
