@@ -121,7 +121,7 @@ def _weights(generator: np.random.Generator, shape: tuple[int, ...], full: bool)
     return weights
 
 
-class _Net:
+class Net:
     """A graph that grows; names are numbered."""
 
     def __init__(self) -> None:
@@ -158,7 +158,7 @@ class _Net:
 
 def _layers() -> Graph:
     """Every case with an input and an output of its own."""
-    net = _Net()
+    net = Net()
     found = [net.conv(net.input(*case.shape), case) for case in CONVS]
     found += [net.depthwise(net.input(*case.shape), case) for case in DEPTHWISE]
     found += [net.dense(net.input(size), out, full) for size, out, full in DENSES]
@@ -170,7 +170,7 @@ def _layers() -> Graph:
     return net.builder.finish(found, {})
 
 
-def _same(net: _Net, value: str, out: int, size: int, stride: int) -> Case:
+def _same(net: Net, value: str, out: int, size: int, stride: int) -> Case:
     shape, kernel, strides = net.builder.shapes[value], (size, size), (stride, stride)
     pad = same_padding_2d(shape, kernel, strides, (1, 1))
     padding = (pad.top, pad.bottom, pad.left, pad.right)
@@ -179,7 +179,7 @@ def _same(net: _Net, value: str, out: int, size: int, stride: int) -> Case:
 
 def _chain() -> Graph:
     """Layers one after the other, so that outputs lie on inputs; a residual block among them."""
-    net = _Net()
+    net = Net()
     value = net.conv(net.input(21, 17, 3), _same(net, "in", 8, 3, 1))
     value = net.conv(value, _same(net, value, 8, 3, 1))
     value = net.depthwise(value, _same(net, value, 8, 3, 1))

@@ -44,6 +44,16 @@ class PairedKernel:
     suffix: str
 
     @property
+    def whole(self) -> bool:
+        """Whether there are always four output channels."""
+        return self.outputs % 4 == 0
+
+    @property
+    def left(self) -> str:
+        """C text: how many output channels are left where four are wanted; 4 or more: all four."""
+        return "4" if self.whole else f"{self.outputs} - channel"
+
+    @property
     def two_taps(self) -> int:
         """Weight elements of two pairs of channels; inputs of two pixels."""
         return 2 * self.taps
@@ -59,7 +69,8 @@ class PairedConv(PairedKernel):
     """Convolution, two pixels at a time.
 
     ``pairs`` and ``single``: there are two pixels, there is a last single one. ``last_x`` is the
-    last column at which a window lies inside. ``zero`` fills the padding.
+    last column at which a window lies inside. ``zero`` fills the padding. ``order`` is that of
+    the inputs in vectors.
     """
 
     window: Window
@@ -71,6 +82,7 @@ class PairedConv(PairedKernel):
     quads: bool
     expand: str
     border: str
+    order: str
     pointwise: bool
     pairs: bool
     single: bool
@@ -94,11 +106,10 @@ class PairedConv(PairedKernel):
 
 @dataclass(frozen=True)
 class PairedDense(PairedKernel):
-    """Dense, four output channels at a time; ``whole``: there are always four."""
+    """Dense, four output channels at a time."""
 
     rows: int
     in_size: int
-    whole: bool
 
 
 @dataclass(frozen=True)
@@ -219,6 +230,7 @@ def conv2d(context: LayerContext) -> Call:
         quads=paired.quads,
         expand="expand4" if paired.quads else "expand",
         border="border4" if paired.quads else "border",
+        order="order4" if paired.quads else "order1",
         pointwise=unit,
         pairs=pixels > 1,
         single=pixels % 2 == 1,
@@ -251,7 +263,6 @@ def dense(context: LayerContext) -> Call:
         suffix="_coded" if paired.coded else "",
         rows=elements(context.shape) // outputs,
         in_size=in_size,
-        whole=outputs % 4 == 0,
     )
     return Call(
         "dense",

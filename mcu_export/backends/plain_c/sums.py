@@ -37,6 +37,7 @@ class Result:
         narrow: helper that limits the result to ``low`` and ``high``.
         scale: helper that multiplies and shifts; empty where a shift is all.
         lanes: the same for vectors; empty where there is none.
+        offset: what ``lanes`` adds.
         inner: C text of what ``scale`` takes after multiplier and shift; ``outer`` is what is
             added to its result. The one or the other brings in the zero point of the output.
         shared: one multiplier and shift serve all output channels.
@@ -48,6 +49,7 @@ class Result:
     high: int
     scale: str = ""
     lanes: str = ""
+    offset: int = 0
     inner: str = ""
     outer: str = ""
     shared: bool = False
@@ -158,6 +160,7 @@ def rescaling(low: int, high: int, offset: int, shared: bool) -> Result:
         *(_narrow(low, high), low, high),
         scale=f"scale8{kind}",
         lanes=f"lanes{kind}",
+        offset=offset,
         inner=f", {2 * offset + 1}",
         shared=shared,
     )
