@@ -18,6 +18,7 @@ from mcu_export.build import Target
 from mcu_export.errors import BudgetError
 from mcu_export.exported import open_export
 from mcu_export.object_file import ObjectFile, inspect_object
+from mcu_export.report.advice import bytes_live
 from mcu_export.verify import choose_inputs, verify
 
 DEFAULT_BOARD = "mps2-an386"
@@ -142,9 +143,7 @@ def _peak(manifest: Mapping[str, Any]) -> str:
     """The buffers that are live together at the worst step."""
     buffers = manifest["arena"]
 
-    def live(step: int) -> list[Any]:
-        return [b for b in buffers if b["first_step"] <= step <= b["last_step"]]
-
     steps = range(-1, len(manifest["layers"]) + 1)
-    worst = max(steps, key=lambda step: sum(b["bytes"] for b in live(step)))
-    return _largest((", ".join(b["values"]), b["bytes"]) for b in live(worst))
+    worst = max(steps, key=lambda step: bytes_live(manifest, step))
+    live = [b for b in buffers if b["first_step"] <= worst <= b["last_step"]]
+    return _largest((", ".join(b["values"]), b["bytes"]) for b in live)

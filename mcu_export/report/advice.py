@@ -110,12 +110,21 @@ def _peak_step(manifest: Mapping[str, Any]) -> tuple[str, int] | None:
     """Name of the layer during which most bytes are live, and how many."""
     best: tuple[str, int] | None = None
     for index, layer in enumerate(manifest["layers"]):
-        live = sum(
-            b["bytes"] for b in manifest["arena"] if b["first_step"] <= index <= b["last_step"]
-        )
+        live = bytes_live(manifest, index)
         if best is None or live > best[1]:
             best = (layer["name"], live)
     return best
+
+
+def bytes_live(manifest: Mapping[str, Any], step: int) -> int:
+    """Bytes of the arena in use during a step; what is written in place counts once."""
+    live = [b for b in manifest["arena"] if b["first_step"] <= step <= b["last_step"]]
+    total = end = 0
+    for buffer in sorted(live, key=lambda b: b["offset"]):
+        last = buffer["offset"] + buffer["bytes"]
+        total += max(last - max(buffer["offset"], end), 0)
+        end = max(end, last)
+    return total
 
 
 def _speed(manifest: Mapping[str, Any], measured: Sequence[Measured]) -> list[Advice]:

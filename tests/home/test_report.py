@@ -19,6 +19,7 @@ from mcu_export.exported import Exported, open_export
 from mcu_export.graph import run_float
 from mcu_export.measured import Measured, write_measured
 from mcu_export.reference import quantize_inputs, run_reference
+from mcu_export.report.advice import bytes_live
 from mcu_export.report.content import Report, make_report, report_json
 from mcu_export.report.page import page
 from mcu_export.report.pictures import BOX_WIDTH, network_picture
@@ -72,6 +73,14 @@ def test_the_figures_as_json(report: Report) -> None:
     assert sum(map(sum, content["evaluation"]["confusion"])) == content["samples"] == 60
     assert {one["about"] for one in content["advice"]} >= {"RAM", "speed"}
     assert content["folds"][0]["batch_norm"] == "conv_bn"
+
+
+def test_what_is_written_in_place_is_live_once() -> None:
+    def buffer(offset: int, size: int, first: int, last: int) -> dict[str, int]:
+        return {"offset": offset, "bytes": size, "first_step": first, "last_step": last}
+
+    arena = [buffer(40, 100, 0, 1), buffer(0, 100, 1, 2), buffer(160, 8, 1, 1)]
+    assert [bytes_live({"arena": arena}, step) for step in range(4)] == [100, 148, 100, 0]
 
 
 class Checker(html.parser.HTMLParser):

@@ -11,6 +11,13 @@ from keras_oracle import check_formats, outputs_of, randomize, samples_of, seque
 from mcu_export.graph import dump
 from mcu_export.loaders.keras.model import load_keras
 
+
+def small_model() -> keras.Model:
+    """Conv, batch norm and mean of an image (6, 5, 2)."""
+    conv, norm = layers.Conv2D(4, 3, activation="relu"), layers.BatchNormalization()
+    return keras.Sequential([keras.Input((6, 5, 2)), conv, norm, layers.GlobalAveragePooling2D()])
+
+
 CONVOLUTIONS = {
     "conv": ((9, 7, 3), lambda: layers.Conv2D(5, 3)),
     "same, stride 2, even": ((10, 8, 3), lambda: layers.Conv2D(4, 3, strides=2, padding="same")),
@@ -156,6 +163,8 @@ STEPS = {
     "pooling": ((3, 9, 2), lambda: layers.TimeDistributed(layers.MaxPooling1D(2))),
     "global": ((3, 9, 2), lambda: layers.TimeDistributed(layers.GlobalAveragePooling1D())),
     "batch norm": ((3, 4), lambda: layers.TimeDistributed(layers.BatchNormalization())),
+    "image norm": ((2, 3, 2, 4), lambda: layers.TimeDistributed(layers.BatchNormalization(axis=3))),
+    "model": ((3, 6, 5, 2), lambda: layers.TimeDistributed(small_model())),
     "flatten": ((3, 4, 2), lambda: layers.TimeDistributed(layers.Flatten())),
     "reshape": ((3, 4, 2), lambda: layers.TimeDistributed(layers.Reshape((-1, 4)))),
     "activation": ((3, 4, 2), lambda: layers.TimeDistributed(layers.Activation("relu"))),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
+
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -70,6 +73,32 @@ def test_a_layer_shared_with_a_model(tmp_path):
     source = keras.Input((4,))
     y = layers.Dense(3)(inside(shared(source)))
     check_formats(randomize(keras.Model(source, y)), tmp_path)
+
+
+def test_a_model_shared_with_a_model_in_a_file_without_names(tmp_path):
+    """As Keras 2.16 writes it: the weights are at the first place, and nothing bears a name."""
+    inner = keras.Sequential(
+        [keras.Input((5,)), layers.Dense(4), layers.BatchNormalization(), layers.Dense(4)],
+        name="inner",
+    )
+    within = keras.Input((5,))
+    deep = keras.Model(within, layers.Dense(3)(inner(within)), name="deep")
+    source = keras.Input((5,))
+    model = randomize(keras.Model(source, [deep(source), inner(source)]))
+    model.save(tmp_path / "named.keras")
+    with (
+        zipfile.ZipFile(tmp_path / "named.keras") as named,
+        zipfile.ZipFile(tmp_path / "network.keras", "w") as archive,
+    ):
+        (tmp_path / "weights.h5").write_bytes(named.read("model.weights.h5"))
+        with h5py.File(tmp_path / "weights.h5", "r+") as file:
+            file.visititems(lambda _, item: item.attrs.pop("name", None))
+        archive.write(tmp_path / "weights.h5", "model.weights.h5")
+        for member in ("config.json", "metadata.json"):
+            archive.writestr(member, named.read(member))
+    graph = load_keras(tmp_path / "network.keras")
+    samples = samples_of(graph)
+    assert_same(outputs_of(graph, samples), as_list(model(next(iter(samples.values())))))
 
 
 def test_layers_of_another_model_continue(tmp_path):

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mcu_export.errors import UnsupportedLayerError
 from mcu_export.fold.base import LayerFold, plan_folds
 from mcu_export.loaders.keras.build import Built
 from mcu_export.loaders.keras.config import LayerSpec, ModelSpec
@@ -60,6 +61,7 @@ def layers_by_path(model: ModelSpec, path: LayerPath = ()) -> Iterator[tuple[Lay
 
 def plan_layers(built: Built, file: KerasFile) -> tuple[list[LayerPlan], dict[str, str]]:
     """What can be folded, and the batch norms that stay, with the reason."""
+    _require_no_model_per_step(file.model, file.where)
     layers = dict(layers_by_path(file.model))
     planned = _one_for_each_layer(built, layers, _stored_once(layers, file))
     uses = Counter(call.path for call in built.calls)
@@ -84,6 +86,18 @@ def plan_layers(built: Built, file: KerasFile) -> tuple[list[LayerPlan], dict[st
         if layers[call.path].class_name == "BatchNormalization" and call.path not in gone
     }
     return planned, kept
+
+
+def _require_no_model_per_step(model: ModelSpec, where: str) -> None:
+    for layer in model.layers:
+        if layer.wrapped is not None and layer.wrapped.model is not None:
+            raise UnsupportedLayerError(
+                "a model under TimeDistributed cannot be written again",
+                where=f"{where}: layer {layer.name!r} ({layer.class_name})",
+                fix="use `mcu-export export`, which folds the batch norms inside of it",
+            )
+        if layer.model is not None:
+            _require_no_model_per_step(layer.model, where)
 
 
 def _one_for_each_layer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
@@ -26,7 +26,6 @@ from mcu_export.ops import Concatenate, Shape, elements
 
 PASSED_STEPS = (
     *(name for name in ACTIVATIONS if name != "PReLU"),
-    "BatchNormalization",
     "Dense",
     "Dropout",
     *(name for name in (*CONVOLUTIONS, *WINDOWS) if "1D" in name),
@@ -38,17 +37,22 @@ STEP_BY_STEP = tuple(name for name in (*CONVOLUTIONS, *WINDOWS) if "2D" in name)
 """Layers on images, of which TimeDistributed makes one for each step."""
 
 
-def _step_by_step(layer: Layer, value: str) -> str:
-    """The layer on each step for itself, and the results one after the other."""
+def _step_by_step(layer: Layer, value: str, apply: Callable[[Layer, str], str]) -> str:
+    """``apply`` on each step for itself, and the results one after the other."""
     steps, *step = layer.shape(value)
     results = []
     for number in range(steps):
         one = replace(layer, name=f"{layer.name}/step_{number}")
         taken = one.reshape(take(one, value, {0: (number,)}, part="taken"), tuple(step), "image")
-        made = HANDLERS[layer.spec.class_name](one, [taken])
-        assert isinstance(made, str)
+        made = apply(one, taken)
         results.append(one.reshape(made, (1, *layer.shape(made)), "result"))
     return results[0] if steps == 1 else layer.emit(Concatenate(0), *results)
+
+
+def _handle_one(layer: Layer, value: str) -> str:
+    made = HANDLERS[layer.spec.class_name](layer, [value])
+    assert isinstance(made, str)
+    return made
 
 
 def time_distributed(layer: Layer, inputs: list[str]) -> str | list[str]:
@@ -58,12 +62,13 @@ def time_distributed(layer: Layer, inputs: list[str]) -> str | list[str]:
     if inner is not None and handler is None and inner.class_name in PASSED_STEPS:
         handler = HANDLERS[inner.class_name]
     if inner is not None and handler is None and inner.class_name in STEP_BY_STEP:
-        return _step_by_step(replace(layer, spec=inner), inputs[0])
+        return _step_by_step(replace(layer, spec=inner), inputs[0], _handle_one)
     if inner is None or handler is None:
         name = inner.class_name if inner else "nothing"
         raise layer.unsupported(
             f"TimeDistributed around {name} is not supported",
-            f"it is around one of: {', '.join(sorted({*PASSED_STEPS, *STEP_BY_STEP, *PER_STEP}))}",
+            "it is around a model, or one of: "
+            f"{', '.join(sorted({*PASSED_STEPS, *STEP_BY_STEP, *PER_STEP}))}",
         )
     return handler(replace(layer, spec=inner), inputs)
 
@@ -233,6 +238,8 @@ class _Walk:
         one = Layer(layer, use, name, self.builder, read, self.bn_epsilon, self.keras_major)
         if not inputs:
             raise one.damaged("the layer has no input")
+        if layer.inside is not None:
+            return [self._model_on_each_step(one, layer.inside, inputs[0], path)]
         start = len(self.builder.nodes)
         try:
             made = HANDLERS[layer.class_name](one, inputs)
@@ -245,6 +252,17 @@ class _Walk:
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             what = f"configuration and weights do not fit together: {error}"
             raise one.damaged(what) from error
+
+    def _model_on_each_step(
+        self, layer: Layer, model: ModelSpec, value: str, path: LayerPath
+    ) -> str:
+        """TimeDistributed around a model, which takes one tensor and gives one."""
+        if len(model.inputs) != 1 or len(model.outputs) != 1:
+            raise layer.unsupported(
+                f"TimeDistributed around a model of {len(model.inputs)} inputs and "
+                f"{len(model.outputs)} outputs is not supported"
+            )
+        return _step_by_step(layer, value, lambda _, taken: self.model(model, [taken], path)[0])
 
 
 def _fetch(results: Mapping[Ref, str], ref: Ref, where: str) -> str:

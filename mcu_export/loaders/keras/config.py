@@ -64,6 +64,11 @@ class LayerSpec:
     wrapped: LayerSpec | None = None
 
     @property
+    def inside(self) -> ModelSpec | None:
+        """The model that the layer is, or that it applies to each step."""
+        return self.model or (self.wrapped.model if self.wrapped else None)
+
+    @property
     def trainable(self) -> bool:
         """Whether its weights were trained; decides their order in an ``.h5`` file."""
         return bool(self.config.get("trainable", True))
@@ -81,10 +86,10 @@ class ModelSpec:
     def leaves(self, prefix: str = "") -> Iterator[tuple[str, LayerSpec]]:
         """All layers that are no models, each with its name ``outer/inner``."""
         for layer in self.layers:
-            if layer.model is None:
+            if layer.inside is None:
                 yield prefix + layer.name, layer
             else:
-                yield from layer.model.leaves(f"{prefix}{layer.name}/")
+                yield from layer.inside.leaves(f"{prefix}{layer.name}/")
 
 
 def parse_model(config: Json, where: str) -> ModelSpec:

@@ -23,13 +23,17 @@ def dense(layer: Layer, inputs: list[str]) -> str:
     return activate(layer, made)
 
 
-def batch_normalization(layer: Layer, inputs: list[str]) -> str:
-    """BatchNormalization by the statistics of the training."""
+def batch_normalization(layer: Layer, inputs: list[str], steps: int = 0) -> str:
+    """BatchNormalization by the statistics of the training.
+
+    Of the axes of its input ``steps`` are the steps of a TimeDistributed, which it does not count.
+    """
     shape = layer.shape(inputs[0])
-    axis = _axes(layer, len(shape))
-    if axis != [len(shape)]:
+    rank = len(shape) - steps
+    axis = _axes(layer, rank)
+    if axis != [rank]:
         raise layer.unsupported(
-            f"normalizes over axis {axis} of {len(shape) + 1}; only the last one is supported",
+            f"normalizes over axis {axis} of {rank + 1}; only the last one is supported",
             "build the network with channels last",
         )
     if layer.setting("mode", 0) != 0 or layer.use.options.get("training") is True:

@@ -6,6 +6,7 @@ import math
 from functools import partial
 
 from mcu_export.loaders.keras.layer import Handler, Layer
+from mcu_export.loaders.keras.layers import batch_normalization
 from mcu_export.ops import Shape
 
 # They do something only while the network is trained.
@@ -69,5 +70,6 @@ SHAPES: dict[str, Handler] = {
 PER_STEP: dict[str, Handler] = {
     "Flatten": partial(flatten, steps=1),
     "Reshape": partial(reshape, steps=1),
+    "BatchNormalization": partial(batch_normalization, steps=1),
 }
 """What differs where the first axis counts the steps of a TimeDistributed."""

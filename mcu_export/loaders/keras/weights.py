@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from mcu_export.loaders.keras.config import LayerSpec, ModelSpec
 from mcu_export.loaders.keras.store import Hdf5Store
@@ -101,6 +101,7 @@ class ArchiveWeights:
         self._store = store
         self._layers: dict[LayerPath, tuple[str, LayerSpec]] = {}
         self._by_name: dict[str, list[str]] = {}
+        self._first: dict[str, tuple[str, LayerSpec]] = {}
         for group in store.groups():
             if group.endswith("/vars") and store.children(group):
                 name = store.attribute(group, "name")
@@ -121,22 +122,27 @@ class ArchiveWeights:
             count = counts[stem]
             counts[stem] += 2 if twice and _has_weights(layer) else 1
             place = f"{container}/{stem}_{count}" if count else f"{container}/{stem}"
-            if layer.model is not None:
-                self._assign(layer.model, (*path, layer.name), place)
+            if layer.inside is not None:
+                inner = place if layer.model is not None else f"{place}/layer"
+                self._assign(layer.inside, (*path, layer.name), inner)
             else:
                 self._layers[(*path, layer.name)] = (self._group(layer, place), layer)
 
     def _group(self, layer: LayerSpec, place: str) -> str:
         """The group at ``place``, or the one that bears the layer's name.
 
-        A layer that two models share is stored only once, at the first of its two places.
+        A layer that two models share is stored only once, at the first of its two places. Not
+        every version of Keras writes names; then it is the layer of the same name and settings.
         """
         owner = layer.name if layer.wrapped is None else layer.wrapped.name
         place = place if layer.wrapped is None else f"{place}/layer"
         named = self._by_name.get(owner, [])
+        stored = self._store.has_group(f"{place}/vars")
+        first, twin = self._first.setdefault(layer.name, (place, layer))
+        if not stored and not named and _settings(twin) == _settings(layer):
+            return first
         if place in named or len(named) != 1:
             return place
-        stored = self._store.has_group(f"{place}/vars")
         name = self._store.attribute(f"{place}/vars", "name") if stored else owner
         return place if stored and name is None else named[0]
 
@@ -147,9 +153,15 @@ class ArchiveWeights:
         return self._store.array(f"{group}/vars/{names.index(role)}")
 
 
+def _settings(layer: LayerSpec) -> dict[str, Any]:
+    """Class and configuration, without initializers and the like, which copies write anew."""
+    plain = {key: value for key, value in layer.config.items() if not isinstance(value, dict)}
+    return {**plain, "class_name": layer.class_name}
+
+
 def _has_weights(layer: LayerSpec) -> bool:
-    if layer.model is not None:
-        return any(_has_weights(inner) for inner in layer.model.layers)
+    if layer.inside is not None:
+        return any(_has_weights(inner) for inner in layer.inside.layers)
     return bool(roles_of(layer))
 
 
@@ -196,8 +208,8 @@ class LegacyWeights:
 def _slots(layer: LayerSpec, path: LayerPath) -> Iterator[Slot]:
     """The weights of a layer, or of all layers of a model, in the order of the layers."""
     path = (*path, layer.name)
-    if layer.model is not None:
-        for inner in layer.model.layers:
+    if layer.inside is not None:
+        for inner in layer.inside.layers:
             yield from _slots(inner, path)
         return
     trainable = layer.trainable and (layer.wrapped is None or layer.wrapped.trainable)
