@@ -18,7 +18,7 @@ class Accumulate:
 
     ``acc = (bias << bias_shift) + ((1 << out_shift) >> 1) + sum(w * x)``, 32 bits;
     ``out = saturate(acc >> out_shift)``. ``bound`` is the proven maximum of ``|acc|`` over all
-    inputs, in any order of summation.
+    inputs that the layer before can give, in any order of summation.
     """
 
     bias_shift: int

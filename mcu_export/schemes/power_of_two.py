@@ -105,6 +105,30 @@ def _taps_axes(op: Op) -> tuple[int, ...]:
     ]
 
 
+def accumulator_bound(
+    x: Value, weights: Array, axes: tuple[int, ...], bias: Array, rounding: int
+) -> int:
+    """Largest magnitude of the sum of any of the terms, for any inputs that ``x`` can be.
+
+    That is the accumulator in any order of summation, also where parts are summed apart. A product
+    is at most ``w * high`` for a positive weight and ``w * low`` for a negative one; behind a ReLU
+    ``low`` is 0, so that weights of one sign alone reach either end.
+
+    Args:
+        x: what the input can be; padding adds zeros.
+        weights: integers.
+        axes: of the weights that one output sums over.
+        bias: at the scale of the accumulator, one for each output.
+        rounding: what is added before the shift.
+    """
+    low, high = min(x.low, 0), max(x.high, 0)
+    positive = np.maximum(weights, 0).sum(axis=axes)
+    negative = np.minimum(weights, 0).sum(axis=axes)
+    most = positive * high + negative * low + np.maximum(bias, 0) + rounding
+    least = positive * low + negative * high + np.minimum(bias, 0)
+    return max(int(most.max()), -int(least.min()))
+
+
 def _accumulate(
     node: Node, inputs: list[Value], wanted: PowerOfTwo, param_formats: Mapping[str, PowerOfTwo]
 ) -> QuantNode:
@@ -122,9 +146,9 @@ def _accumulate(
         weights = weights_format.quantize(node.params["weights"])
         bias = bias_format.quantize(node.params["bias"])
         bias_shift, out_shift = total - bias_format.frac_bits, total - out_format.frac_bits
-        sums = np.abs(weights).sum(axis=_taps_axes(node.op)) * x.largest
-        bounds = sums + np.abs(bias) * 2**bias_shift + ((1 << out_shift) >> 1)
-        bound = int(bounds.max())
+        bound = accumulator_bound(
+            x, weights, _taps_axes(node.op), bias * 2**bias_shift, (1 << out_shift) >> 1
+        )
         if bound <= ACCUMULATOR_MAX:
             break
         weight_bits -= 1

@@ -45,16 +45,21 @@ def make(
     return MAKERS[type(op)](node, [x], PowerOfTwo(bits, frac[2]), formats)
 
 
-def partial_sums(node: QuantNode, inputs: list[int], channel: int) -> list[int]:
-    """Every value that the accumulator of a dense layer takes, in Python's integers."""
-    a = node.arithmetic
-    acc = int(node.params["bias"][channel]) << a.bias_shift
-    acc += (1 << a.out_shift) >> 1
-    sums = [acc]
-    for weight, x in zip(node.params["weights"][channel].tolist(), inputs, strict=True):
-        acc += weight * x
-        sums.append(acc)
-    return sums
+def extreme(node: QuantNode, x: Value, channel: int, direction: int) -> int:
+    """Largest sum times ``direction`` that any of the terms can have, in Python's integers.
+
+    The inputs are the worst ones, and the terms that point the other way come last: what is summed
+    until then is what the accumulator reaches.
+    """
+    a, acc = node.arithmetic, 0
+    terms = [int(node.params["bias"][channel]) << a.bias_shift, (1 << a.out_shift) >> 1]
+    for weight in node.params["weights"][channel].tolist():
+        terms.append(max((weight * x.low, weight * x.high, 0), key=lambda term: term * direction))
+    for term in sorted(terms, key=lambda term: -term * direction):
+        if term * direction < 0:
+            break
+        acc += term
+    return acc * direction
 
 
 dense_layers = st.fixed_dictionaries(
@@ -96,29 +101,35 @@ def test_the_bound_is_reached_and_never_exceeded(d: dict) -> None:
     assert 0 <= a.bias_shift < 31
     assert 0 <= a.out_shift < 31
     assert a.bound <= INT32
-    reached = 0
-    for channel in range(d["out"]):
-        signs = np.sign(node.params["weights"][channel])
-        for direction in (1, -1):
-            worst = [x.high if s * direction > 0 else x.low for s in signs.tolist()]
-            largest = max(map(abs, partial_sums(node, worst, channel)))
-            reached = max(reached, largest)
-    assert reached <= a.bound
-    # With full-scale inputs of both signs the bound misses by what -128 has more than 127, and
-    # by twice a rounding constant that works against a negative sum.
-    slack = int(np.abs(node.params["weights"]).sum()) * (1 if d["low"] else x.high + 1)
-    slack += 2 * ((1 << a.out_shift) >> 1)
-    bias_opposes = 2 * int(np.abs(node.params["bias"]).max()) << a.bias_shift
-    assert reached >= a.bound - slack - bias_opposes
+    ends = [extreme(node, x, c, side) for c in range(d["out"]) for side in (1, -1)]
+    assert max(ends) == a.bound
 
 
-def test_the_bound_is_exact_where_every_term_has_the_same_sign() -> None:
+def test_the_bound_of_terms_of_the_same_sign_and_behind_a_relu() -> None:
     fmt = PowerOfTwo(8, 7)
     params = {"weights": np.full((1, 5), -1.0), "bias": np.array([0.75])}
     node = make(Dense(), Value(fmt, -128, 127), params, (7, 7, 5), (1,))
     a = node.arithmetic
     assert (a.bias_shift, a.out_shift) == (7, 9)
-    assert partial_sums(node, [-128] * 5, 0)[-1] == a.bound == 5 * 128 * 128 + (96 << 7) + 256
+    assert a.bound == 5 * 128 * 128 + (96 << 7) + 256
+    mixed = {"weights": np.array([[-1.0, 0.5, -0.5]]), "bias": np.array([-0.75])}
+    behind = make(Dense(), Value(fmt, 0, 127), mixed, (7, 7, 5), (1,))
+    assert behind.arithmetic.bound == (128 + 64) * 127 + (96 << 7)
+
+
+@given(st.integers(0, 2**20), st.sampled_from([8, 16]), st.integers(-40, 0), st.integers(0, 40))
+def test_sums_of_parts_stay_within_the_bound(seed: int, bits: int, low: int, high: int) -> None:
+    """Parts summed apart, in several registers, then together: none is beyond the bound."""
+    r, fmt = np.random.default_rng(seed), PowerOfTwo(bits, 4)
+    params = {"weights": r.normal(0, 1, (3, 12)), "bias": r.normal(0, 9, 3)}
+    node = make(Dense(), Value(fmt, low, high), params, (bits - 4, 4, 4), (3,))
+    a, weights = node.arithmetic, node.params["weights"]
+    x = r.choice([low, high, int(r.integers(low, high + 1))], (200, 12))
+    chosen = r.choice([0, 1], (200, 12))
+    parts = (x * chosen) @ weights.T
+    bias = (node.params["bias"] << a.bias_shift) * r.choice([0, 1], (200, 1))
+    assert np.abs(parts + bias).max() <= a.bound
+    assert np.abs(parts).max() <= a.bound
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -131,13 +142,9 @@ def test_extreme_weights_and_bias_never_overflow(
     params = {"weights": np.full((2, size), weight), "bias": np.array([bias, -bias])}
     frac = (frac_bits_for(weight, bits), frac_bits_for(bias, bits), 4)
     node = make(Dense(), Value(fmt, fmt.lowest, fmt.highest), params, frac, (2,))
-    worst = max(
-        abs(acc)
-        for x in (fmt.lowest, fmt.highest)
-        for channel in (0, 1)
-        for acc in partial_sums(node, [x] * size, channel)
-    )
-    assert worst <= node.arithmetic.bound <= INT32
+    value = Value(fmt, fmt.lowest, fmt.highest)
+    worst = max(extreme(node, value, channel, side) for side in (1, -1) for channel in (0, 1))
+    assert worst == node.arithmetic.bound <= INT32
     assert 0 <= node.arithmetic.bias_shift <= 30
     assert 0 <= node.arithmetic.out_shift <= 30
 
