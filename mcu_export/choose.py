@@ -46,6 +46,7 @@ class Effort:
         roles: constants whose formats are searched.
         roundings: times that rounding is learned, with a round of descent between.
         taps: layers that sum over more products keep their weights.
+        rounding_samples: most samples that rounding is learned on; never fewer than above.
     """
 
     work: int
@@ -56,17 +57,43 @@ class Effort:
     roles: tuple[str, ...]
     roundings: int
     taps: int
+    rounding_samples: int
 
 
 GIGA = 1_000_000_000
 EFFORTS: Mapping[str, Effort] = {
-    "fast": Effort(GIGA // 5, 75 * GIGA, (4, 64), 2, (0.25,), ("weights",), 1, 640),
+    "fast": Effort(
+        work=GIGA // 5,
+        in_all=75 * GIGA,
+        samples=(4, 64),
+        rounds=2,
+        strengths=(0.25,),
+        roles=("weights",),
+        roundings=1,
+        taps=4096,
+        rounding_samples=256,
+    ),
     "good": Effort(
-        GIGA * 4 // 5, 1000 * GIGA, (8, 256), 3, (0.0, 0.25, 0.5), ("weights", "bias"), 1, 2048
+        work=GIGA * 4 // 5,
+        in_all=1000 * GIGA,
+        samples=(8, 256),
+        rounds=3,
+        strengths=(0.0, 0.25, 0.5),
+        roles=("weights", "bias"),
+        roundings=1,
+        taps=4096,
+        rounding_samples=512,
     ),
     "best": Effort(
-        *(3 * GIGA, 10_000 * GIGA, (16, 1024), 4),
-        *((0.0, 0.25, 0.375, 0.5, 0.75), ("weights", "bias"), 2, 4096),
+        work=3 * GIGA,
+        in_all=10_000 * GIGA,
+        samples=(16, 1024),
+        rounds=4,
+        strengths=(0.0, 0.25, 0.375, 0.5, 0.75),
+        roles=("weights", "bias"),
+        roundings=2,
+        taps=8192,
+        rounding_samples=1024,
     ),
 }
 USUAL_SAMPLES = 16
@@ -153,14 +180,15 @@ def search(
         found.append(Found(made, narrow(meter, ended)))
     best = min(found, key=lambda one: one.measured.error)
     meter, now = Meter(best.graph, used), best.measured
+    rounder = Meter(best.graph, part(samples, rounding_count(best.graph, effort)))
     for index in range(effort.roundings):
         done = len(effort.strengths) + 2 * index
-        again = meter.measure(now.choice)
         if index:
             step = _scaled(progress, done, total)
-            again = descend(meter, now.choice, 1, effort.roles, step, effort.in_all / 4)
+            now = descend(meter, now.choice, 1, effort.roles, step, effort.in_all / 4)
         step = _scaled(progress, done + 1, total)
-        now = learn_rounding(meter, again, effort.taps, step, effort.in_all / 2)
+        again = rounder.measure(now.choice)
+        now = learn_rounding(rounder, again, effort.taps, step, effort.in_all / 2)
     return Found(best.graph, now)
 
 
@@ -173,6 +201,19 @@ def sample_count(graph: Graph, effort: Effort) -> int:
     share = int(effort.in_all / 2 / len(effort.strengths))
     usual = max(effort.work // max(graph.macs(), 1), USUAL_SAMPLES)
     return min(max(min(usual, share // max(per_round, 1)), least), most)
+
+
+def rounding_count(graph: Graph, effort: Effort) -> int:
+    """On how many samples rounding is learned: all layers can be within half of the effort.
+
+    Weights are fitted to more numbers than formats are, so it takes more samples.
+    """
+    shapes = graph.shapes()
+    one_run = sum(layer_work(node, shapes) for node in graph.nodes)
+    # Two proposals for each layer, and each runs about half of the network.
+    runs = sum("weights" in node.params for node in graph.nodes)
+    possible = int(effort.in_all / 2) // max(one_run * runs, 1)
+    return max(sample_count(graph, effort), min(possible, effort.rounding_samples))
 
 
 def part(samples: Mapping[str, Array], count: int) -> dict[str, Array]:

@@ -75,6 +75,11 @@ class Parts:
                 for name in self.wide.params
             },
             {name: given for name, given in values.items() if name in mix.layers},
+            {
+                name: used
+                for name, used in self.wide.used_bits.items()
+                if self.owners[name] not in mix.values
+            },
         )
 
 
@@ -233,7 +238,9 @@ def _prefixes(names: Sequence[str]) -> Iterator[frozenset[str]]:
 
 def quantize_choice(graph: Graph, choice: Choice) -> QuantGraph:
     """The integer network of a mix."""
-    return quantize(graph, MIXED, choice.activations, choice.params, choice.values)
+    return quantize(
+        graph, MIXED, choice.activations, choice.params, choice.values, choice.used_bits
+    )
 
 
 def measured_points(

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from mcu_export.calibrate import Ranges, calibrate
-from mcu_export.choose import EQUALIZE_SAMPLES, START, Effort, part, sample_count, search
+from mcu_export.choose import (
+    EQUALIZE_SAMPLES,
+    START,
+    Effort,
+    part,
+    rounding_count,
+    sample_count,
+    search,
+)
 from mcu_export.errors import VerificationError
 from mcu_export.evaluate import evaluate
 from mcu_export.graph import Graph
@@ -32,6 +40,7 @@ from mcu_export.mix_costs import (
     pareto_front,
     within_limits,
 )
+from mcu_export.narrow import narrow
 from mcu_export.ops import Array
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import choose_formats
@@ -106,17 +115,31 @@ def search_mix(
         least = min(point.costs.flash for point in front)
         limits = Limits(flash=int(DEFAULT_FLASH * least))
     possible = within_limits(front, limits)
-    meter = Meter(parts.graph, used)
+    meters = _meters(parts.graph, real, effort)
     mix_of = {id(point): mix for mix, point in found.items()}
     if limits.drop is None:
         point = possible[0]
-        best = _refined(parts, mix_of[id(point)], meter, effort, _stage(progress, 3))
+        mix = mix_of[id(point)]
+        best = _refined(parts, mix, meters, effort, _stage(progress, 3))
     else:
-        point, best = _keeping_drop(
-            parts, [(p, mix_of[id(p)]) for p in possible], meter, effort, limits.drop, real, labels
-        )
+        pairs = [(p, mix_of[id(p)]) for p in possible]
+        point, best = _keeping_drop(parts, pairs, meters, effort, limits.drop, real, labels)
     quant = quantize_choice(parts.graph, best.choice)
     return Mixed(quant, tuple(front), front.index(point), best.error)
+
+
+@dataclass(frozen=True, eq=False)
+class Meters:
+    """What formats are measured with, and rounding on more samples."""
+
+    formats: Meter
+    rounding: Meter
+
+
+def _meters(graph: Graph, samples: Mapping[str, Array], effort: Effort) -> Meters:
+    counts = sample_count(graph, effort), rounding_count(graph, effort)
+    formats, rounding = (Meter(graph, part(samples, count)) for count in counts)
+    return Meters(formats, rounding)
 
 
 def _both_widths(
@@ -126,7 +149,7 @@ def _both_widths(
     effort: Effort,
     progress: Progress,
 ) -> Parts:
-    """The network in 8 bits as the search for q7 leaves it, and in 16.
+    """The network in 8 bits as the search for q7 leaves it, and in 16 with narrowed activations.
 
     Weights are rounded for inputs of 16 bits, which are nearly those of float.
     """
@@ -134,28 +157,28 @@ def _both_widths(
     found = search(graph, ranges, samples, UNIFORM["q7"], replace(effort, roundings=0), progress)
     made = found.graph
     seen = ranges if made is graph else calibrate(made, few)
-    wide = Choice(*choose_formats(made, seen, UNIFORM["q15"], START))
+    plain = Choice(*choose_formats(made, seen, UNIFORM["q15"], START))
     eight = found.measured.choice
-    meter = Meter(made, part(samples, sample_count(made, effort)))
-    rounded = learn_rounding(
-        meter, meter.measure(Choice(wide.activations, eight.params)), effort.taps
-    )
-    narrow = Choice(eight.activations, eight.params, rounded.choice.values)
-    return parts_of(made, narrow, rounded, wide)
+    meters = _meters(made, samples, effort)
+    wide = narrow(meters.formats, meters.formats.measure(plain)).choice
+    only_weights = meters.rounding.measure(replace(wide, params=eight.params))
+    rounded = learn_rounding(meters.rounding, only_weights, effort.taps)
+    small = Choice(eight.activations, eight.params, rounded.choice.values)
+    return parts_of(made, small, rounded, wide)
 
 
 def _refined(
-    parts: Parts, mix: Narrow, meter: Meter, effort: Effort, progress: Progress
+    parts: Parts, mix: Narrow, meters: Meters, effort: Effort, progress: Progress
 ) -> Measured:
     """The mix with its frac bits and its rounding searched once more; never worse."""
-    best = descend(meter, parts.choice(mix), 1, effort.roles, progress)
-    return learn_rounding(meter, best, effort.taps)
+    best = descend(meters.formats, parts.choice(mix), 1, effort.roles, progress)
+    return learn_rounding(meters.rounding, meters.rounding.measure(best.choice), effort.taps)
 
 
 def _keeping_drop(
     parts: Parts,
     points: Sequence[tuple[Point, Narrow]],
-    meter: Meter,
+    meters: Meters,
     effort: Effort,
     allowed: float,
     samples: Mapping[str, Array],
@@ -164,7 +187,7 @@ def _keeping_drop(
     """The point of the least flash whose network, refined, loses no more than is allowed."""
     least = float("inf")
     for point, mix in sorted(points, key=lambda p: (p[0].costs.flash, p[0].costs.macs_cost)):
-        best = _refined(parts, mix, meter, effort, lambda done, total: None)
+        best = _refined(parts, mix, meters, effort, lambda done, total: None)
         lost = _lost(quantize_choice(parts.graph, best.choice), samples, labels)
         if lost <= allowed:
             return point, best

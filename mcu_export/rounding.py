@@ -21,10 +21,12 @@ import numpy as np
 from mcu_export.graph import Node
 from mcu_export.ops import Array, Conv2D, Dense, DepthwiseConv2D, Op, Params
 from mcu_export.ops.windows import pad_image, patches, taps
+from mcu_export.schemes.arithmetic import Accumulate
 from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.search import Measured, Meter, Ran
 
 MAX_ROWS = 4096
+SAMPLES_AT_ONCE = 16
 BLOCK = 64
 # Added to the diagonal of the inputs' products, relative to its mean: few samples leave directions
 # in which nothing was seen, and no error may be hidden there.
@@ -93,7 +95,7 @@ def compensated_weights(meter: Meter, now: Measured, node: Node) -> Params:
     """The layer's weights rounded one after the other, and the bias that keeps the mean output."""
     run = now.layers[node.name]
     weights = np.asarray(node.params["weights"], np.float64)
-    fmt = run.layer.param_formats["weights"]
+    fmt, step = run.layer.param_formats["weights"], _input_step(run)
     rows = _input_rows(node, run)
     learned = np.empty_like(weights)
     bias = np.array(node.params["bias"], np.float64)
@@ -103,11 +105,11 @@ def compensated_weights(meter: Meter, now: Measured, node: Node) -> Params:
             part = before[:, channel : channel + 1].T
             rounded, shift = _compensate(part, inputs, fmt)
             after[:, channel] = rounded[0]
-            bias[channel] += shift[0]
+            bias[channel] += shift[0] * step
     else:
         rounded, shift = _compensate(weights.reshape(len(bias), -1), rows, fmt)
         learned[...] = rounded.reshape(weights.shape)
-        bias += shift
+        bias += shift * step
     return {"weights": learned, "bias": bias}
 
 
@@ -115,8 +117,19 @@ def _constants(now: Measured, node: Node) -> Params:
     return now.choice.values.get(node.name, node.params)
 
 
+def _input_step(run: Ran) -> float:
+    """The real value of 1 in the integer input of a layer that accumulates."""
+    a, formats = run.layer.arithmetic, run.layer.param_formats
+    assert isinstance(a, Accumulate)
+    total = formats["bias"].frac_bits + a.bias_shift
+    return float(2.0 ** (formats["weights"].frac_bits - total))
+
+
 def _compensate(weights: Array, inputs: Array, fmt: PowerOfTwo) -> tuple[Array, Array]:
-    """Weights (out, taps) on the grid of ``fmt`` for ``inputs`` (rows, taps), and bias shifts."""
+    """Weights (out, taps) on the grid of ``fmt`` for ``inputs`` (rows, taps), and bias shifts.
+
+    Inputs are integers, and shifts are in units of their step.
+    """
     mean = inputs.mean(axis=0, dtype=np.float64)
     products = (inputs.T @ inputs).astype(np.float64) / len(inputs) - np.outer(mean, mean)
     level = float(np.trace(products)) / len(products)
@@ -126,8 +139,8 @@ def _compensate(weights: Array, inputs: Array, fmt: PowerOfTwo) -> tuple[Array, 
     return rounded, (weights - rounded) @ mean
 
 
-def _spread(products: Array) -> Array:
-    """Rows of the upper Cholesky factor of the inverse: how an error spreads over later taps.
+def _factor(products: Array) -> Array:
+    """The upper triangular ``r`` with ``r @ r.T == products``: Cholesky's, from the last tap on.
 
     Inputs that depend on each other make the matrix singular in all but name. It then gets a ridge,
     ten times as large each time, which spreads errors less.
@@ -136,9 +149,8 @@ def _spread(products: Array) -> Array:
     scale = float(np.trace(products)) / len(products) or 1.0
     while True:
         try:
-            inverse = np.linalg.inv(products + ridge * scale * eye)
-            factor: Array = np.linalg.cholesky((inverse + inverse.T) / 2)
-            return factor.T
+            factor: Array = np.linalg.cholesky((products + ridge * scale * eye)[::-1, ::-1])
+            return factor[::-1, ::-1]
         except np.linalg.LinAlgError:
             if ridge > 1:
                 raise
@@ -148,7 +160,10 @@ def _spread(products: Array) -> Array:
 def round_compensated(weights: Array, products: Array, low: int, high: int) -> Array:
     """Integers near ``weights`` (out, taps) with a small ``error @ products @ error.T``.
 
-    Taps with the largest products come first: their errors can be spread over the others.
+    With ``products = r @ r.T`` that is the length of ``error @ r``, whose element k depends on the
+    errors of the taps up to k: each tap in turn takes the integer that brings it nearest to zero
+    (Babai 1986, "nearest plane"; the same integers as those of GPTQ, without an inverse). Taps with
+    the largest products come first: their errors can be spread over the others.
 
     Args:
         weights: in units of their step.
@@ -156,29 +171,39 @@ def round_compensated(weights: Array, products: Array, low: int, high: int) -> A
         low, high: limits of the integers.
     """
     order = np.argsort(-np.diag(products), kind="stable")
-    left = weights[:, order].copy()
-    ordered = products[np.ix_(order, order)]
-    spread = _spread(ordered)
-    rounded, errors = np.empty_like(left), np.empty_like(left)
-    taps_count = left.shape[1]
+    wanted = weights[:, order]
+    factor = _factor(products[np.ix_(order, order)])
+    spread = factor / np.diag(factor)
+    rounded, errors, before = (np.zeros_like(wanted) for _ in range(3))
+    taps_count = wanted.shape[1]
     for start in range(0, taps_count, BLOCK):
         # Within a block an error spreads at once; over all later blocks in one matrix product.
         stop = min(start + BLOCK, taps_count)
         for tap in range(start, stop):
-            rounded[:, tap] = np.clip(np.floor(left[:, tap] + 0.5), low, high)
-            errors[:, tap] = (left[:, tap] - rounded[:, tap]) / spread[tap, tap]
-            left[:, tap + 1 : stop] -= np.outer(errors[:, tap], spread[tap, tap + 1 : stop])
-        left[:, stop:] -= errors[:, start:stop] @ spread[start:stop, stop:]
+            nearest = np.floor(wanted[:, tap] - before[:, tap] + 0.5)
+            rounded[:, tap] = np.clip(nearest, low, high)
+            errors[:, tap] = rounded[:, tap] - wanted[:, tap]
+            before[:, tap + 1 : stop] += np.outer(errors[:, tap], spread[tap, tap + 1 : stop])
+        before[:, stop:] += errors[:, start:stop] @ spread[start:stop, stop:]
     result = np.empty_like(rounded)
     result[:, order] = rounded
     return result
 
 
 def _input_rows(node: Node, run: Ran) -> Array:
-    """What each output sees: (rows, taps), or (channels, rows, taps) for depthwise; float32."""
-    rows = _ROWS[type(node.op)](node, run.inputs[0])
-    step = -(-rows.shape[-2] // MAX_ROWS)
-    return rows[..., ::step, :]
+    """What outputs see: (rows, taps), or (channels, rows, taps) for depthwise; float32.
+
+    About :data:`MAX_ROWS`, as many of each sample, at positions drawn by a fixed seed: those at
+    equal distances would all lie in the same columns of some image.
+    """
+    generator, x = np.random.default_rng(0), run.inputs[0]
+    parts = []
+    for start in range(0, len(x), SAMPLES_AT_ONCE):
+        some = x[start : start + SAMPLES_AT_ONCE]
+        rows = _ROWS[type(node.op)](node, some)
+        count = min(-(-MAX_ROWS * len(some) // len(x)), rows.shape[-2])
+        parts.append(rows[..., np.sort(generator.permutation(rows.shape[-2])[:count]), :])
+    return np.concatenate(parts, axis=-2)
 
 
 def _dense_rows(node: Node, x: Array) -> Array:
