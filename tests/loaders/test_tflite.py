@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,12 @@ from mcu_export.reference import random_inputs, run_reference
 
 tf = pytest.importorskip("tensorflow")
 
-from tests.loaders.tflite_edit import edited, with_four_bit_weights  # noqa: E402
+from tests.loaders.tflite_edit import (  # noqa: E402
+    INT4,
+    edited,
+    schema,
+    with_four_bit_weights,
+)
 from tests.loaders.tflite_networks import (  # noqa: E402 -- it imports tensorflow
     SHAPE,
     all_operators,
@@ -170,6 +177,70 @@ def test_networks_of_unsigned_integers_are_refused(tmp_path: Path):
 def test_unknown_operator_is_named(tmp_path: Path):
     with pytest.raises(UnsupportedLayerError, match="EXP"):
         _load(tmp_path, convert(tf.exp))
+
+
+def _first_output(model) -> object:
+    graph = model.subgraphs[0]
+    return graph.tensors[graph.operators[0].outputs[0]]
+
+
+def _all_unsigned(model) -> None:
+    """As converters before the 8-bit specification made them."""
+    for tensor in model.subgraphs[0].tensors:
+        if tensor.type == schema.TensorType.INT8:
+            tensor.type = schema.TensorType.UINT8
+
+
+def _custom(model) -> None:
+    code = model.operatorCodes[0]
+    code.builtinCode = code.deprecatedBuiltinCode = 32
+    code.customCode = b"MyOp"
+
+
+def _of_the_future(model) -> None:
+    model.operatorCodes[0].builtinCode = 4000
+
+
+def _with_scales(count: int):
+    def change(model) -> None:
+        quantization = _first_output(model).quantization
+        quantization.scale, quantization.zeroPoint = [0.1] * count, [0] * count
+
+    return change
+
+
+def _of_four_bits(model) -> None:
+    _first_output(model).type = INT4
+
+
+@cache
+def _small_in_int8() -> bytes:
+    return convert(small, "int8")
+
+
+REFUSED = {
+    "uint8": (_all_unsigned, "CONV_2D", "is uint8"),
+    "custom operator": (_custom, "CUSTOM MyOp", "not supported"),
+    "unknown operator": (_of_the_future, "number 4000", "not supported"),
+    "activation without a scale": (_with_scales(0), "CONV_2D", "is int8, without scale"),
+    "activation with a scale per channel": (_with_scales(6), "CONV_2D", "with 6 scales"),
+    "activation of four bits": (_of_four_bits, "CONV_2D", "is int4"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_run_names_operator_and_tensor(name: str, tmp_path: Path):
+    change, operator, reason = REFUSED[name]
+    with pytest.raises(UnsupportedLayerError, match=reason) as caught:
+        _load(tmp_path, edited(_small_in_int8(), change))
+    assert re.search(rf"operator 0 \({operator}\), tensor '.+'", caught.value.where)
+    assert caught.value.fix
+
+
+def test_four_bit_weights_with_wide_activations_are_refused(tmp_path: Path):
+    content = edited(convert(small, "int16"), with_four_bit_weights)
+    with pytest.raises(UnsupportedLayerError, match="are int4, the activations are int16"):
+        _load(tmp_path, content)
 
 
 def test_damaged_files_end_with_an_error_of_ours(tmp_path: Path):

@@ -42,6 +42,14 @@ def with_four_bit_weights(model: schema.ModelT) -> None:
         tensor.quantization.scale = (np.asarray(tensor.quantization.scale) * 16).astype(np.float32)
 
 
+def with_axes_that_exist(model: schema.ModelT) -> None:
+    """Old converters name axis 3 for every scale, which the interpreter of today refuses."""
+    for tensor in model.subgraphs[0].tensors:
+        quantization = tensor.quantization
+        if quantization and quantization.quantizedDimension >= len(tensor.shape):
+            quantization.quantizedDimension = 0
+
+
 class Drawn:
     """A file put together tensor by tensor; constants are drawn at random."""
 

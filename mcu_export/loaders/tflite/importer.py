@@ -92,7 +92,8 @@ class Importer:
         """The format of a quantized activation."""
         fmt = tensor.affine()
         if fmt is None:
-            kind = "without scale" if tensor.type_name.startswith("int") else "not quantized"
+            scales = len(tensor.scales)
+            kind = f"with {scales} scales" if scales else "without scale"
             raise UnsupportedLayerError(
                 f"tensor {tensor.name!r} is {tensor.type_name}, {kind}; in an integer network "
                 "every activation must be int8 or int16 with one scale",

@@ -154,7 +154,7 @@ def read_tflite(path: Path) -> TfliteModel:
 def _operator_name(code: Table) -> str:
     """The number moved from a byte to an int when it outgrew the byte."""
     number = max(code.integer(3), code.integer(0, "b"))
-    name = OPERATORS.get(number, f"operator {number}")
+    name = OPERATORS.get(number, f"number {number}")
     return f"CUSTOM {code.text(1)}" if name == "CUSTOM" else name
 
 

@@ -11,17 +11,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mcu_export.errors import ModelFileError
+from mcu_export.errors import ModelFileError, UnsupportedLayerError
 from mcu_export.graph import Graph
 from mcu_export.loaders.base import GraphBuilder
 from mcu_export.loaders.tflite.importer import Importer
-from mcu_export.loaders.tflite.model import FLOAT32, read_tflite
+from mcu_export.loaders.tflite.model import (
+    DTYPES,
+    FLOAT32,
+    INT4,
+    TfliteOperator,
+    read_tflite,
+)
 from mcu_export.loaders.tflite.ops import CONVERT
 from mcu_export.loaders.tflite.stored import with_real_weights
 from mcu_export.quantgraph import QuantGraph
+from mcu_export.schemes import widths
 from mcu_export.schemes.affine import assemble
 from mcu_export.schemes.affine_task import INTERPRETER, MICRO
-from mcu_export.schemes.widths import INT4
 
 
 def is_tflite(path: Path) -> bool:
@@ -48,6 +54,8 @@ def load_tflite(path: Path, *, bn_epsilon: float | None = None) -> Graph | Quant
     if not quantized:
         model = with_real_weights(model)
     importer = Importer(model, GraphBuilder(path.name), quantized)
+    for operator in model.operators:
+        _check_types(importer, operator)
     _add_inputs(importer)
     for operator in model.operators:
         convert = CONVERT.get(operator.name)
@@ -59,11 +67,31 @@ def load_tflite(path: Path, *, bn_epsilon: float | None = None) -> Graph | Quant
             )
         try:
             convert(importer, operator)
+        except UnsupportedLayerError as error:
+            if error.where == model.source:
+                error.where = importer.where(operator)
+            raise
         except (ValueError, IndexError, TypeError, OverflowError) as error:
             raise ModelFileError(
                 f"the tensors do not fit the operator: {error}", where=importer.where(operator)
             ) from error
     return _finish(importer)
+
+
+def _check_types(importer: Importer, operator: TfliteOperator) -> None:
+    """Raise where an operator reads or writes a type that nothing here reads, such as uint8."""
+    if operator.name not in CONVERT:
+        return  # it is refused as such
+    tensors = importer.model.tensors
+    for number in (*operator.inputs, *operator.outputs):
+        tensor = tensors[number]
+        if number >= 0 and tensor.type not in (*DTYPES, INT4):
+            raise importer.fail(
+                operator,
+                f"the tensor {tensor.name!r} is {tensor.type_name}",
+                "convert to int8 with a current TensorFlow Lite converter, inputs and outputs too"
+                " (uint8 networks of old converters are not run)",
+            )
 
 
 def _add_inputs(importer: Importer) -> None:
@@ -98,7 +126,7 @@ def _finish(importer: Importer) -> Graph | QuantGraph:
     constants = importer.constants.values()
     four_bits = any(fmt.bits == 4 for known in constants for _, fmt in known.values())
     wide = any(importer.formats[importer.values[n]].bits == 16 for n in importer.values)
-    scheme = INT4 if four_bits else "int16x8" if wide else "int8"
+    scheme = widths.INT4 if four_bits else "int16x8" if wide else "int8"
     details["integers"] = "those of the file"
     details["same_bytes_as"] = MICRO
     return assemble(replace(graph, details=details), scheme, importer.formats, importer.constants)
