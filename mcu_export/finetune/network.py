@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from mcu_export.finetune.layers import Call, Tensor, build_layers, from_keras, to_keras
+from mcu_export.finetune.base import Call, Tensor, from_keras, to_keras
+from mcu_export.finetune.layers import build_layers
 from mcu_export.finetune.tensorflow import keras, tensorflow
 from mcu_export.graph import Graph, Node
 from mcu_export.ops.base import Array, Params, Shape

@@ -9,7 +9,7 @@ import pytest
 
 from mcu_export.calibrate import calibrate
 from mcu_export.errors import UnsupportedLayerError
-from mcu_export.finetune.layers import from_keras, to_keras
+from mcu_export.finetune.base import from_keras, to_keras
 from mcu_export.finetune.network import TrainableNetwork, keras_names
 from mcu_export.graph import Graph, run_float
 from mcu_export.loaders import load
