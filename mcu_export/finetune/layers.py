@@ -86,6 +86,13 @@ def _clamp(limits: Limits, name: str | None = None) -> Sequence[Call]:
     return (lambda x: keras().ops.clip(x, limits.low, limits.high),)
 
 
+def _pad(node: Node, shapes: Sequence[Shape], name: str) -> Sequence[Call]:
+    assert isinstance(node.op, Pad)
+    if node.op.value:
+        raise no_form(node, "Keras pads with zeros only")
+    return padded(node.op.padding, name)
+
+
 def _merge(layer: str) -> Builder:
     def build(node: Node, shapes: Sequence[Shape], name: str) -> Sequence[Call]:
         if len(shapes) == 1:
@@ -168,7 +175,7 @@ BUILDERS: Mapping[type[Op], Builder] = {
     Clamp: lambda node, _, name: _clamp(node.op.limits, name),  # type: ignore[attr-defined]
     Softmax: _softmax,
     Reshape: lambda node, _, name: (keras().layers.Reshape(node.shape, name=name),),
-    Pad: lambda node, _, name: padded(node.op.padding, name),  # type: ignore[attr-defined]
+    Pad: _pad,
     Transpose: lambda node, _, name: (
         keras().layers.Permute([axis + 1 for axis in node.op.order], name=name),  # type: ignore[attr-defined]
     ),

@@ -29,6 +29,8 @@ REFUSED = {
     "subtract_from": "an operand that is constant",
     "multiply_channels": "an operand that is constant",
     "multiply_rows": "an operand that is constant",
+    "maximum_constant": "an operand that is constant",
+    "pad_value": "pads with zeros only",
     "shuffle": "no slice",
 }
 
