@@ -1,4 +1,7 @@
-"""The support matrix of the README; run as a module it writes it: ``python -m tests.readme``."""
+"""The tables of the README that are made; run as a module it writes the support matrix.
+
+The measured ones are written by ``make bench BENCH_FLAGS=--readme``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from mcu_export.support import markdown, ops_table
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 MATRIX = re.compile(r"(<!-- support matrix: [^\n]* -->\n).*?(<!-- end -->)", re.S)
+MEASURED = re.compile(r"(<!-- measured: [^\n]* -->\n).*?(<!-- end of measured -->)", re.S)
 
 
 def with_matrix(text: str) -> str:
@@ -16,6 +20,14 @@ def with_matrix(text: str) -> str:
     made, count = MATRIX.subn(lambda m: m[1] + markdown(ops_table()) + m[2], text)
     if count != 1:
         raise ValueError("the README has no support matrix")
+    return made
+
+
+def with_measured(text: str, tables: str) -> str:
+    """The README's text with these tables of measurements."""
+    made, count = MEASURED.subn(lambda m: m[1] + tables + m[2], text)
+    if count != 1:
+        raise ValueError("the README has no place for measurements")
     return made
 
 

@@ -1,0 +1,131 @@
+"""Instructions, RAM and flash of one network on one core; kept in a JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from mcu_export.api import Sources, export_files
+from mcu_export.build import Target
+from mcu_export.exported import Exported, open_export
+from mcu_export.verify import choose_inputs, verify
+from tests.bench.networks import ROOT, Network, Peer
+
+CORES = {
+    "M0": Target("mps2-an385", core="cortex-m0"),
+    "M3": Target("mps2-an385"),
+    "M4": Target("mps2-an386"),
+    "M7": Target("mps2-an500"),
+    "M33": Target("mps2-an505"),
+    "M55": Target("mps3-an547"),
+}
+SAMPLES = 2
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One network on one core."""
+
+    network: str
+    scheme: str
+    core: str
+    optimize: str
+    macs: int
+    instructions: int
+    per_mac: float
+    mismatches: int
+    ram_bytes: int
+    stack_bytes: int
+    weight_bytes: int
+    code_bytes: int
+
+
+def data_folder() -> Path:
+    """Where the real networks are."""
+    return Path(os.environ.get("MCU_EXPORT_DATA", ROOT.parent / "shared" / "data"))
+
+
+def measure(
+    network: Network, scheme: str, backend: str, cores: Sequence[str], optimize: str
+) -> Iterator[Measurement]:
+    """Export the network, then compile, run and check it on each core."""
+    with tempfile.TemporaryDirectory() as folder:
+        exported = _export(network, scheme, backend, optimize, Path(folder))
+        inputs = choose_inputs(exported, "", SAMPLES)
+        memory, macs = exported.manifest["memory"], exported.manifest["macs"]
+        for core in cores:
+            verdict = verify(exported, inputs, CORES[core])
+            instructions = verdict.instructions or 0
+            yield Measurement(
+                network.name,
+                scheme,
+                core,
+                optimize,
+                macs,
+                instructions,
+                round(instructions / macs, 3),
+                verdict.mismatches,
+                memory["ram"],
+                verdict.stack_bytes or 0,
+                memory["weights"],
+                verdict.flash_bytes - memory["weights"],
+            )
+
+
+def _export(network: Network, scheme: str, backend: str, optimize: str, folder: Path) -> Exported:
+    base = data_folder() if network.in_data() else ROOT
+    out = folder / "export"
+    options = {"name": "net", "backend": backend, "optimize": optimize}
+    if scheme == "int8" and network.quantized:  # it has its own integers: no samples, no scheme
+        sources = Sources(base / network.quantized)
+    else:
+        sources = Sources(base / network.model, _samples(network, base, folder))
+        options["scheme"] = scheme
+    export_files(sources, out, options)
+    return open_export(out)
+
+
+def _samples(network: Network, base: Path, folder: Path) -> str:
+    if not network.samples.startswith("random"):
+        return f"{base / network.samples}"
+    shape = tuple(int(size) for size in network.samples.split()[1].split("x"))
+    file = folder / "random.npz"
+    np.savez(file, x=np.random.default_rng(0).random((32, *shape), np.float32))
+    return str(file)
+
+
+def peer_facts(one: Measurement, peer: Peer) -> dict[str, object]:
+    """The peer's figures on this core, and ours as a share of its instructions."""
+    theirs = peer.instructions if one.core == "M4" else one.macs * peer.per_mac.get(one.core, 0)
+    facts: dict[str, object] = {"name": peer.name}
+    if theirs:
+        facts |= {"instructions": round(theirs), "ratio": round(one.instructions / theirs, 3)}
+    if one.core == "M4" and peer.ram:
+        facts |= {"ram_bytes": peer.ram, "code_bytes": peer.flash}
+    return facts
+
+
+def write_measurements(
+    file: Path, made: Iterable[Measurement], networks: Iterable[Network]
+) -> None:
+    """All measurements, each with its peers."""
+    peers = {network.name: network.peers for network in networks}
+    content = [
+        asdict(one)
+        | {"peers": [facts for p in peers[one.network] if len(facts := peer_facts(one, p)) > 1]}
+        for one in made
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def read_measurements(file: Path) -> list[Measurement]:
+    """What :func:`write_measurements` wrote."""
+    names = [field.name for field in fields(Measurement)]
+    return [Measurement(*(one[name] for name in names)) for one in json.loads(file.read_text())]
