@@ -23,8 +23,8 @@ from mcu_export.quantgraph import QuantGraph
 from mcu_export.render import render
 from mcu_export.report.manifest import manifest
 from mcu_export.verify import random_inputs, verify
-from tests.cases.test_cases import exported_of
-from tests.helpers import draw, quantized, rng, weights
+from tests.cases.test_cases import exported_of, quantized
+from tests.helpers import draw, rng, weights
 
 PLAIN_C = BACKENDS["plain-c"]
 
@@ -41,7 +41,7 @@ def network() -> Graph:
 
 @pytest.fixture(scope="module", name="quant")
 def _quant() -> QuantGraph:
-    return quantized(network())
+    return quantized(network(), "q7")
 
 
 def every_combination(quant: QuantGraph) -> list[tuple[int, int]]:
@@ -91,12 +91,15 @@ def test_where_none_fits_the_smallest_is_refused(quant: QuantGraph) -> None:
     assert "dw" in error.where
 
 
-def test_slower_kernels_give_the_same_bits(quant: QuantGraph, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheme", ["q7", "int8"])
+def test_slower_kernels_give_the_same_bits(scheme: str, tmp_path: Path) -> None:
+    quant = quantized(network(), scheme)
     program, layout = fit(quant, PLAIN_C, "net", max_ram=1)
     assert {step.kernel for step in program.steps} == {
         "plain-c conv2d",
         "plain-c depthwise_conv2d, by small planes",
     }
+    assert layout.arena_bytes < fit(quant, PLAIN_C, "net")[1].arena_bytes
     exported = exported_of(quant, program, layout, tmp_path)
     for target in (Target(sanitize=True), Target("mps2-an386", optimize="-Os")):
         assert verify(exported, random_inputs(quant, 4), target).mismatches == 0

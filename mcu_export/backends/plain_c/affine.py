@@ -180,6 +180,13 @@ PAIRED, BY_PLANES = (fast.small_sums,), (fast.sums_in_lanes,)
 AFFINE_KERNELS = (
     Kernel("plain-c conv2d, paired weights", Conv2D, INT8, fast.conv2d, PAIRED),
     Kernel("plain-c depthwise_conv2d, by planes", DepthwiseConv2D, INT8, fast.depthwise, BY_PLANES),
+    Kernel(
+        "plain-c depthwise_conv2d, by small planes",
+        DepthwiseConv2D,
+        INT8,
+        fast.small_depthwise,
+        BY_PLANES,
+    ),
     Kernel("plain-c dense, paired weights", Dense, INT8, fast.dense, PAIRED),
     Kernel("plain-c conv2d", Conv2D, AFFINE, _conv2d),
     Kernel("plain-c depthwise_conv2d", DepthwiseConv2D, AFFINE, _depthwise),
