@@ -43,12 +43,15 @@ def small(x: tf.Tensor) -> tf.Tensor:
     return tf.matmul(tf.reshape(y, [1, -1]), weights(7 * 7 * 6, 5)) + weights(5)
 
 
-def convert(function, integers: str = "", shapes=(SHAPE,), owner=None, **settings: object) -> bytes:
+def convert(
+    function, integers: str = "", shapes=(SHAPE,), owner=None, batch: int | None = 1, **settings
+) -> bytes:
     """The .tflite file of a function; ``integers`` is ``int8``, ``int16`` or empty for float.
 
-    ``shapes`` are those of the inputs, without the batch of 1; ``owner`` holds the variables.
+    ``shapes`` are those of the inputs, without the batch of 1, which may be left open; ``owner``
+    holds the variables.
     """
-    signature = [tf.TensorSpec([1, *shape], tf.float32) for shape in shapes]
+    signature = [tf.TensorSpec([batch, *shape], tf.float32) for shape in shapes]
     made = tf.function(function, input_signature=signature)
     concrete = [made.get_concrete_function()]
     converter = tf.lite.TFLiteConverter.from_concrete_functions(concrete, owner)
@@ -73,14 +76,18 @@ def convert(function, integers: str = "", shapes=(SHAPE,), owner=None, **setting
     return converter.convert()
 
 
-def interpret(content: bytes, inputs: np.ndarray) -> dict[str, np.ndarray]:
+def interpret(
+    content: bytes,
+    inputs: np.ndarray,
+    resolver=tf.lite.experimental.OpResolverType.BUILTIN_REF,
+) -> dict[str, np.ndarray]:
     """Every tensor by name, (samples, *shape), from the reference kernels of the interpreter.
 
     Left out are tensors that share their name; ``""`` is the output.
     """
     interpreter = tf.lite.Interpreter(
         model_content=content,
-        experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_REF,
+        experimental_op_resolver_type=resolver,
         experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()

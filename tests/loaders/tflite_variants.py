@@ -154,6 +154,9 @@ VARIANTS: dict[str, Variant] = {
     "unstack": Variant(lambda x: tf.unstack(x, axis=1), ((3, 5),), outputs=3),
     "stack": Variant(lambda x, y: tf.stack([x, y], 1), ((5,), (5,))),
     "gather": Variant(lambda x: tf.gather(x, [3, 0, 0], axis=3)),
+    "max": Variant(lambda x: tf.reduce_max(x, [1, 2])),
+    "max_of_rows": Variant(lambda x: tf.reduce_max(x, 1, keepdims=True), ((7, 5),)),
+    "max_of_columns": Variant(lambda x: tf.reduce_max(x, [2, 3])),
     "transpose": Variant(lambda x: tf.transpose(_conv(x, 1, 1, 8), (0, 3, 1, 2))),
     "expand": Variant(lambda x: tf.expand_dims(x, 1), ((5, 4),)),
     "two_inputs": Variant(

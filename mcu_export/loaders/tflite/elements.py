@@ -7,7 +7,18 @@ import numpy as np
 from mcu_export.loaders.tflite.importer import Importer
 from mcu_export.loaders.tflite.layers import activation
 from mcu_export.loaders.tflite.model import TfliteOperator
-from mcu_export.ops import Add, Array, Maximum, Minimum, Multiply, Op, Plus, PRelu, Subtract
+from mcu_export.ops import (
+    Add,
+    Array,
+    Maximum,
+    Minimum,
+    Multiply,
+    Op,
+    Plus,
+    PRelu,
+    Reshape,
+    Subtract,
+)
 
 
 def binary(kind: type[Plus | Subtract | Multiply], importer: Importer, op: TfliteOperator) -> None:
@@ -65,17 +76,30 @@ def _without_batch(data: Array, rank: int) -> Array:
 
 
 def prelu(importer: Importer, op: TfliteOperator) -> None:
-    """PRELU with one slope for each channel, or one for all."""
+    """PRELU with one slope for each channel, or one for all; in float one for each element, too."""
     source, tensor, alpha = importer.value(op), importer.tensor(op, 1), importer.constant(op, 1)
     if alpha.size not in (1, alpha.shape[-1] if alpha.ndim else 1):
-        raise importer.fail(
-            op,
-            f"has slopes of shape {alpha.shape}",
-            "share the slopes over height and width (shared_axes=[1, 2])",
-        )
+        _prelu_of_elements(importer, op, source, alpha)
+        return
     alpha = alpha.ravel()
     if importer.quantized:
         constants = {"alpha": (alpha.astype(np.int64), importer.format(tensor))}
         importer.add(op, PRelu(), [source], constants)
     else:
         importer.add(op, PRelu(), [source], params={"alpha": alpha})
+
+
+def _prelu_of_elements(importer: Importer, op: TfliteOperator, source: str, alpha: Array) -> None:
+    """The elements become the channels of a vector."""
+    if importer.quantized:
+        raise importer.fail(
+            op,
+            f"has slopes of shape {alpha.shape}",
+            "share the slopes over height and width (shared_axes=[1, 2])",
+        )
+    shape = importer.builder.shapes[source]
+    slopes: Array = np.broadcast_to(_without_batch(alpha, len(shape) + 1), shape).ravel()
+    name = f"{importer.model.tensors[op.outputs[0]].name}/part"
+    flat = importer.between(name, Reshape((slopes.size,)), [source], None)
+    made = importer.builder.add(name, PRelu(), [flat], {"alpha": slopes})
+    importer.add(op, Reshape(shape), [made])

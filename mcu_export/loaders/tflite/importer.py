@@ -16,6 +16,14 @@ from mcu_export.ops import Op, Shape
 from mcu_export.ops.base import Array
 from mcu_export.schemes.formats import Affine, Format
 
+ON_ROWS = frozenset(
+    (
+        *("RESHAPE", "FULLY_CONNECTED", "ADD", "SUB", "MUL", "RELU", "RELU6", "RELU_N1_TO_1"),
+        *("LOGISTIC", "TANH", "HARD_SWISH", "LEAKY_RELU", "ELU", "SOFTMAX", "QUANTIZE"),
+    )
+)
+"""Operators that do the same whether the leading axis counts samples or steps."""
+
 Constants = Mapping[str, tuple[Array, Format]]
 
 
@@ -69,23 +77,35 @@ class Importer:
         tensors[number] = replace(tensors[number], data=data)
         self.model = replace(self.model, tensors=tuple(tensors))
 
+    def resize(self, number: int, shape: Shape) -> None:
+        """Say what the shape of a tensor is, batch included, where the file leaves it open."""
+        tensors = list(self.model.tensors)
+        tensors[number] = replace(tensors[number], shape=shape, dynamic=False)
+        self.model = replace(self.model, tensors=tuple(tensors))
+
     def value(self, operator: TfliteOperator, position: int = 0) -> str:
         """Name of the value that an input is."""
         tensor = self.tensor(operator, position)
+        if tensor.rows and operator.name not in ON_ROWS:
+            raise self.batch_error(tensor, self.where(operator))
         name = self.values.get(operator.inputs[position])
         if name is None:
             what = "constant" if tensor.data is not None else "not computed before it is read"
             raise self.fail(operator, f"input {position}, {tensor.name!r}, is {what}")
         return name
 
+    def batch_error(self, tensor: TfliteTensor, where: str) -> UnsupportedLayerError:
+        """The error that a tensor has more than one sample where each is taken by itself."""
+        return UnsupportedLayerError(
+            f"tensor {tensor.name!r} has the shape {tensor.shape}: a batch of more than 1",
+            where=where,
+            fix="convert the network with batch size 1",
+        )
+
     def shape(self, tensor: TfliteTensor) -> Shape:
-        """The shape without the batch, which must be 1; a scalar is one element."""
-        if len(tensor.shape) > 1 and tensor.shape[0] != 1:
-            raise UnsupportedLayerError(
-                f"tensor {tensor.name!r} has the shape {tensor.shape}: a batch of more than 1",
-                where=self.model.source,
-                fix="convert the network with batch size 1",
-            )
+        """The shape without the batch of 1; a scalar is one element, rows are as they are."""
+        if tensor.rows:
+            return tensor.shape
         return tensor.shape[1:] if len(tensor.shape) > 1 else (tensor.shape or (1,))
 
     def format(self, tensor: TfliteTensor) -> Affine:
@@ -137,8 +157,12 @@ class Importer:
 
     def bind(self, operator: TfliteOperator, number: int, name: str) -> None:
         """Say which value a tensor is; shapes and formats must agree."""
+        made = self.builder.shapes[name]
+        if self.model.tensors[number].dynamic:
+            on_rows = any(self.model.tensors[i].rows for i in operator.inputs if i in self.values)
+            self.resize(number, made if on_rows else (1, *made))
         tensor = self.model.tensors[number]
-        made, wanted = self.builder.shapes[name], self.shape(tensor)
+        wanted = self.shape(tensor)
         if made != wanted:
             raise self.fail(operator, f"its output has the shape {made}, the file says {wanted}")
         self.values[number] = name

@@ -194,7 +194,8 @@ def fully_connected(importer: Importer, operator: TfliteOperator) -> None:
     if operator.integer(1, "b"):
         raise importer.fail(operator, "shuffled weights are not supported")
     shape = importer.builder.shapes[source]
-    if not operator.integer(2, "?") and len(shape) > 1:
+    rows = importer.tensor(operator, 0).rows and shape[-1] == weights.shape[1]
+    if not operator.integer(2, "?") and not rows and len(shape) > 1:
         if elements(shape) != weights.shape[1]:
             raise importer.fail(
                 operator, f"input of shape {shape} for weights of {weights.shape[1]} inputs"

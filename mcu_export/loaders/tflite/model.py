@@ -33,6 +33,8 @@ OPERATORS = {
     **{22: "RESHAPE", 23: "RESIZE_BILINEAR", 24: "RNN", 25: "SOFTMAX", 26: "SPACE_TO_DEPTH"},
     **{27: "SVDF", 28: "TANH", 32: "CUSTOM", 34: "PAD", 35: "UNIDIRECTIONAL_SEQUENCE_RNN"},
     **{36: "GATHER", 37: "BATCH_TO_SPACE_ND", 38: "SPACE_TO_BATCH_ND", 39: "TRANSPOSE"},
+    **{58: "LESS", 61: "GREATER", 64: "SELECT", 69: "TILE", 73: "LOG", 81: "REDUCE_PROD"},
+    **{123: "SELECT_V2", 130: "BROADCAST_TO"},
     **{40: "MEAN", 41: "SUB", 42: "DIV", 43: "SQUEEZE", 44: "UNIDIRECTIONAL_SEQUENCE_LSTM"},
     **{45: "STRIDED_SLICE", 47: "EXP", 49: "SPLIT", 50: "LOG_SOFTMAX", 53: "CAST", 54: "PRELU"},
     **{55: "MAXIMUM", 56: "ARG_MAX", 57: "MINIMUM", 59: "NEG", 60: "PADV2", 65: "SLICE"},
@@ -63,7 +65,8 @@ OPERATORS = {
 class TfliteTensor:
     """A tensor: its name, shape with the batch, type, constant data and quantization.
 
-    ``scales`` is empty for a tensor without quantization.
+    ``scales`` is empty for a tensor without quantization. In a ``dynamic`` one sizes are 1 that
+    the file leaves open: the batch, and what is computed from it.
     """
 
     name: str
@@ -74,6 +77,12 @@ class TfliteTensor:
     zero_points: tuple[int, ...]
     axis: int
     variable: bool
+    dynamic: bool = False
+
+    @property
+    def rows(self) -> bool:
+        """Whether the leading axis is no batch of 1: steps of a sequence, one after the other."""
+        return len(self.shape) > 1 and self.shape[0] != 1
 
     @property
     def type_name(self) -> str:
@@ -193,6 +202,7 @@ def _tensor(table: Table, buffers: list[Table]) -> TfliteTensor:
         zero_points=tuple(int(v) for v in zeros),
         axis=quantization.integer(6) if quantization else 0,
         variable=bool(table.integer(5, "?")),
+        dynamic=any(size < 0 for size in table.integers(7)),
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from mcu_export.loaders.tflite.importer import Importer
 from mcu_export.loaders.tflite.model import TfliteOperator
+from mcu_export.loaders.tflite.shapes import slices
 from mcu_export.ops import (
+    AveragePool2D,
     Concatenate,
     Gather,
+    MaxPool2D,
     Mean,
     Op,
     Pad,
@@ -97,12 +100,30 @@ def concatenate(importer: Importer, op: TfliteOperator) -> None:
 
 
 def mean(importer: Importer, op: TfliteOperator) -> None:
-    """MEAN over any axes: they come first, and become the height of an image of width 1."""
+    """MEAN over any axes; in float it is an average pooling, which every scheme runs."""
+    if importer.quantized:
+        _reduce(importer, op, lambda size: Mean())
+    else:
+        _reduce(importer, op, lambda size: AveragePool2D(size, size))
+
+
+def reduce_max(importer: Importer, op: TfliteOperator) -> None:
+    """REDUCE_MAX over any axes."""
+    _reduce(importer, op, lambda size: MaxPool2D(size, size))
+
+
+def _reduce(
+    importer: Importer, op: TfliteOperator, reduce: Callable[[tuple[int, int]], Op]
+) -> None:
+    """The reduced axes come first, and become the height of an image of width 1.
+
+    An image whose height and width are reduced stays as it is.
+    """
     source = importer.value(op)
     shape = importer.builder.shapes[source]
     axes = sorted({int(axis) % (len(shape) + 1) - 1 for axis in importer.constant(op, 1).ravel()})
     if not axes or axes[0] < 0:
-        raise importer.fail(op, "takes the mean over the batch, or over no axis")
+        raise importer.fail(op, "reduces the batch, or no axis")
     kept = [axis for axis in range(len(shape)) if axis not in axes]
     output = importer.model.tensors[op.outputs[0]]
     before = importer.formats.get(source)
@@ -110,13 +131,15 @@ def mean(importer: Importer, op: TfliteOperator) -> None:
     parts: list[Part] = []
     if axes + kept != list(range(len(shape))):
         parts.append((Transpose((*axes, *kept)), before))
-    if not (len(shape) == 3 and axes == [0, 1]):
-        count = elements(tuple(shape[axis] for axis in axes))
-        parts.append((Reshape((count, 1, elements(shape) // count)), before))
-    parts.append((Mean(), after))
-    shape = importer.shape(output)
-    if shape != (elements(shape),):
-        parts.append((Reshape(shape), after))
+    size = (shape[0], shape[1]) if len(shape) == 3 and axes == [0, 1] else None
+    if size is None:
+        size = (elements(tuple(shape[axis] for axis in axes)), 1)
+        parts.append((Reshape((*size, elements(shape) // size[0])), before))
+    made = reduce(size)
+    parts.append((made, after))
+    wanted = importer.shape(output)
+    if wanted != made.infer([(*size, elements(shape) // elements(size))], {}):
+        parts.append((Reshape(wanted), after))
     add_chain(importer, op, source, parts)
 
 
@@ -226,23 +249,27 @@ def strided_slice(importer: Importer, op: TfliteOperator) -> None:
     """STRIDED_SLICE with constant begin, end and stride; axes of size 1 may be dropped."""
     source = importer.value(op)
     shape = (1, *importer.builder.shapes[source])
-    begin, end, stride = (importer.constant(op, i).ravel().tolist() for i in (1, 2, 3))
-    begin_mask, end_mask, ellipsis, new_axis, shrink = (op.integer(i) for i in range(5))
-    if ellipsis or new_axis or shrink & 1 or not len(begin) == len(end) == len(stride):
-        raise importer.fail(op, "an ellipsis, a new axis or a dropped batch is not supported")
+    taken = slices(op, shape, [importer.constant(op, position) for position in (1, 2, 3)])
+    if taken and isinstance(taken[0], int):
+        raise importer.fail(op, "drops the batch, which is not supported")
     chosen = []
     for axis, size in enumerate(shape):
-        if axis >= len(begin):
-            chosen.append(tuple(range(size)))
-            continue
-        bit = 1 << axis
-        first = None if begin_mask & bit else begin[axis]
-        last = None if end_mask & bit else end[axis]
-        part = slice(first, last, stride[axis])
-        if shrink & bit:
-            part = slice(begin[axis] % size, begin[axis] % size + 1)
+        part = taken[axis] if axis < len(taken) else slice(None)
+        if isinstance(part, int):
+            part = slice(part % size, part % size + 1)
         chosen.append(tuple(range(size)[part]))
     _moved(importer, op, source, [Gather(tuple(chosen[1:]))])
+
+
+def tile(importer: Importer, op: TfliteOperator) -> None:
+    """TILE: every axis but the batch some times over."""
+    source = importer.value(op)
+    shape = importer.builder.shapes[source]
+    batch, *counts = importer.constant(op, 1).ravel().tolist()
+    if batch != 1 or len(counts) != len(shape) or min(counts, default=1) < 1:
+        raise importer.fail(op, f"repeats {shape} by {(batch, *counts)}; the batch must stay 1")
+    chosen = tuple(tuple(range(n)) * count for n, count in zip(shape, counts, strict=True))
+    _moved(importer, op, source, [Gather(chosen)])
 
 
 def resize_nearest(importer: Importer, op: TfliteOperator) -> None:

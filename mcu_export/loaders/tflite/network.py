@@ -22,7 +22,8 @@ from mcu_export.loaders.tflite.model import (
     TfliteOperator,
     read_tflite,
 )
-from mcu_export.loaders.tflite.ops import CONVERT
+from mcu_export.loaders.tflite.ops import CONVERT, unsupported
+from mcu_export.loaders.tflite.shapes import fold_shapes
 from mcu_export.loaders.tflite.stored import with_real_weights
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.schemes import widths
@@ -58,15 +59,10 @@ def load_tflite(path: Path, *, bn_epsilon: float | None = None) -> Graph | Quant
         _check_types(importer, operator)
     _add_inputs(importer)
     for operator in model.operators:
-        convert = CONVERT.get(operator.name)
-        if convert is None:
-            raise importer.fail(
-                operator,
-                f"the operator {operator.name} is not supported",
-                "supported are " + ", ".join(sorted(CONVERT)),
-            )
+        convert = CONVERT.get(operator.name, unsupported)
         try:
-            convert(importer, operator)
+            if not fold_shapes(importer, operator):
+                convert(importer, operator)
         except UnsupportedLayerError as error:
             if error.where == model.source:
                 error.where = importer.where(operator)
@@ -100,6 +96,8 @@ def _add_inputs(importer: Importer) -> None:
     quantizes = {op.inputs[0]: op for op in model.operators if op.name == "QUANTIZE" and op.inputs}
     for number in model.inputs:
         tensor = model.tensors[number]
+        if tensor.rows:
+            raise importer.batch_error(tensor, model.source)
         shape = importer.shape(tensor)
         name = importer.builder.input(tensor.name or "input", shape)
         importer.values[number] = name

@@ -24,14 +24,17 @@ from mcu_export.loaders.tflite.moves import (
     mean,
     pack,
     pad,
+    reduce_max,
     resize_nearest,
     slice_of,
     split,
     split_v,
     strided_slice,
+    tile,
     transpose,
     unpack,
 )
+from mcu_export.loaders.tflite.shapes import FOLDED, resolved
 from mcu_export.loaders.tflite.svdf import svdf
 from mcu_export.ops import (
     RELU,
@@ -39,6 +42,9 @@ from mcu_export.ops import (
     AveragePool2D,
     Clamp,
     Convert,
+    Elu,
+    Exponential,
+    Gelu,
     HardSwish,
     LeakyRelu,
     Limits,
@@ -53,6 +59,7 @@ from mcu_export.ops import (
     Softmax,
     Subtract,
     Tanh,
+    elements,
 )
 from mcu_export.schemes.affine_layers import requantize
 from mcu_export.schemes.affine_task import AffineValue
@@ -71,9 +78,24 @@ def pool(kind: type[AveragePool2D | MaxPool2D], importer: Importer, op: TfliteOp
 
 
 def reshape(importer: Importer, op: TfliteOperator) -> None:
-    """RESHAPE, SQUEEZE, EXPAND_DIMS: the file says what comes out."""
-    output = importer.model.tensors[op.outputs[0]]
-    importer.add(op, Reshape(importer.shape(output)), [importer.value(op)])
+    """RESHAPE, SQUEEZE, EXPAND_DIMS: the file says what comes out, or computes it."""
+    source, number = importer.value(op), op.outputs[0]
+    count = elements(importer.builder.shapes[source])
+    output = importer.model.tensors[number]
+    if output.dynamic:
+        computed = op.name == "RESHAPE" and elements(output.shape) != count
+        wanted = importer.constant(op, 1).ravel().tolist() if computed else output.shape
+        importer.resize(number, resolved(wanted, count))
+    importer.add(op, Reshape(importer.shape(importer.model.tensors[number])), [source])
+
+
+def unsupported(importer: Importer, op: TfliteOperator) -> None:
+    """What is not in the table of operators."""
+    raise importer.fail(
+        op,
+        f"the operator {op.name} is not supported",
+        "supported are " + ", ".join(sorted({*CONVERT, *FOLDED, "SHAPE"})),
+    )
 
 
 def softmax(importer: Importer, op: TfliteOperator) -> None:
@@ -84,6 +106,34 @@ def softmax(importer: Importer, op: TfliteOperator) -> None:
 def function(made: Op, importer: Importer, op: TfliteOperator) -> None:
     """An op without options."""
     importer.add(op, made, [importer.value(op)])
+
+
+def _require_float(importer: Importer, op: TfliteOperator) -> None:
+    """Raise in an integer network: the kernels here have other integers than TensorFlow Lite."""
+    if importer.quantized:
+        raise importer.fail(
+            op,
+            f"{op.name} is not run in the integers of TensorFlow Lite",
+            "export the float network, a .keras or a float .tflite file, and quantize it here",
+        )
+
+
+def float_function(made: Op, importer: Importer, op: TfliteOperator) -> None:
+    """An op without options, of float networks only."""
+    _require_float(importer, op)
+    importer.add(op, made, [importer.value(op)])
+
+
+def gelu(importer: Importer, op: TfliteOperator) -> None:
+    """GELU, of which an option says whether it is the approximate one."""
+    float_function(Gelu(approximate=bool(op.integer(0, "?"))), importer, op)
+
+
+def negate(importer: Importer, op: TfliteOperator) -> None:
+    """NEG, as a difference from 0."""
+    _require_float(importer, op)
+    zero = np.zeros(1, np.float32)
+    importer.add(op, Subtract(swapped=True), [importer.value(op)], params={"operand": zero})
 
 
 def leaky_relu(importer: Importer, op: TfliteOperator) -> None:
@@ -148,6 +198,12 @@ CONVERT: dict[str, Importing] = {
     "TANH": partial(function, Tanh()),
     "HARD_SWISH": partial(function, HardSwish()),
     "LEAKY_RELU": leaky_relu,
+    "ELU": partial(float_function, Elu()),
+    "EXP": partial(float_function, Exponential()),
+    "GELU": gelu,
+    "NEG": negate,
+    "REDUCE_MAX": reduce_max,
+    "TILE": tile,
     "SOFTMAX": softmax,
     "SVDF": svdf,
     "RESHAPE": reshape,
