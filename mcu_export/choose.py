@@ -71,7 +71,7 @@ EFFORTS: Mapping[str, Effort] = {
         roles=("weights",),
         roundings=1,
         taps=4096,
-        rounding_samples=256,
+        rounding_samples=128,
     ),
     "good": Effort(
         work=GIGA * 4 // 5,
@@ -210,8 +210,8 @@ def rounding_count(graph: Graph, effort: Effort) -> int:
     """
     shapes = graph.shapes()
     one_run = sum(layer_work(node, shapes) for node in graph.nodes)
-    # Two proposals for each layer, and each runs about half of the network.
-    runs = sum("weights" in node.params for node in graph.nodes)
+    # Two remedies for all layers at once, then for each, and each runs about half of the network.
+    runs = 2 * sum("weights" in node.params for node in graph.nodes)
     possible = int(effort.in_all / 2) // max(one_run * runs, 1)
     return max(sample_count(graph, effort), min(possible, effort.rounding_samples))
 

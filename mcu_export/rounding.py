@@ -4,9 +4,9 @@ Rounding each weight to the nearest integer is best for the weights, not for the
 Two remedies, both from the layer's integer inputs on samples, and both kept only where they lower
 the error of the network's output:
 
-* compensated rounding: weights are rounded one after the other, and the error of each is spread
-  over those that are still to come, such that the output changes least. Source: Frantar et al.
-  2022, "GPTQ", after Hassibi and Stork 1993, "Optimal Brain Surgeon".
+* compensated rounding: bias and weights are rounded one after the other, and the error of each is
+  spread over those that are still to come, such that the output changes least. Source: Frantar et
+  al. 2022, "GPTQ", after Hassibi and Stork 1993, "Optimal Brain Surgeon".
 * bias correction: the mean error of each channel after the activation is taken from the bias.
   Source: Nagel et al. 2019, "Data-Free Quantization", section 4.2, here measured on samples.
 """
@@ -21,8 +21,8 @@ import numpy as np
 from mcu_export.graph import Node
 from mcu_export.ops import Array, Conv2D, Dense, DepthwiseConv2D, Op, Params
 from mcu_export.ops.windows import pad_image, patches, taps
+from mcu_export.quantgraph import QuantNode
 from mcu_export.schemes.arithmetic import Accumulate
-from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.search import Measured, Meter, Ran
 
 MAX_ROWS = 4096
@@ -34,6 +34,9 @@ DAMPING = 0.01
 # A channel that hardly ever lies between its limits cannot be moved by its bias.
 MIN_ACTIVE = 0.02
 
+# The constants of a layer that might be better, from the network as it is.
+Remedy = Callable[[Meter, Measured, Node], Params]
+
 
 def learn_rounding(
     meter: Meter,
@@ -41,6 +44,7 @@ def learn_rounding(
     max_taps: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
     work: float = math.inf,
+    remedies: tuple[Remedy, ...] | None = None,
 ) -> Measured:
     """Learned constants for each conv, depthwise and dense layer that gains by them.
 
@@ -52,21 +56,51 @@ def learn_rounding(
         max_taps: layers that sum over more keep their weights: the cost grows with the cube.
         progress: called with layers done and in all.
         work: that may be done, as :func:`mcu_export.search.layer_work` counts it.
+        remedies: what is tried, in order; by default both.
     """
-    best, end = start, meter.work + work
+    tried = (compensated_weights, corrected_bias) if remedies is None else remedies
+    end = meter.work + work
     nodes = [node for node in meter.graph.nodes if isinstance(node.op, tuple(_ROWS))]
+    best = _all_at_once(meter, start, nodes, tried, max_taps, end)
     for index, node in enumerate(nodes):
         if meter.work >= end:
             return best
-        few = tap_count(node) <= max_taps
-        proposals = (compensated_weights, corrected_bias) if few else (corrected_bias,)
-        for propose in proposals:
-            values = propose(meter, best, node)
-            tried = meter.measure(best.choice.with_values(node.name, values), best)
-            if tried.error < best.error:
-                best = tried
+        for propose in _possible(tried, node, max_taps):
+            changed = _changed(meter, best, node, propose)
+            if changed.error < best.error:
+                best = changed
         progress(index + 1, len(nodes))
     return best
+
+
+def _all_at_once(
+    meter: Meter,
+    start: Measured,
+    nodes: list[Node],
+    remedies: tuple[Remedy, ...],
+    max_taps: int,
+    end: float,
+) -> Measured:
+    """The best after each remedy for all layers: errors of one may hide what another one gains."""
+    best = now = start
+    for propose in remedies:
+        for node in nodes:
+            if meter.work >= end:
+                return best
+            if propose in _possible(remedies, node, max_taps):
+                now = _changed(meter, now, node, propose)
+        best = min(best, now, key=lambda measured: measured.error)
+    return best
+
+
+def _possible(remedies: tuple[Remedy, ...], node: Node, max_taps: int) -> list[Remedy]:
+    few = tap_count(node) <= max_taps
+    return [remedy for remedy in remedies if few or remedy is not compensated_weights]
+
+
+def _changed(meter: Meter, now: Measured, node: Node, propose: Remedy) -> Measured:
+    values = propose(meter, now, node)
+    return meter.measure(now.choice.with_values(node.name, values), now)
 
 
 def tap_count(node: Node) -> int:
@@ -92,51 +126,60 @@ def corrected_bias(meter: Meter, now: Measured, node: Node) -> Params:
 
 
 def compensated_weights(meter: Meter, now: Measured, node: Node) -> Params:
-    """The layer's weights rounded one after the other, and the bias that keeps the mean output."""
+    """The layer's constants rounded one after the other, each making up for those before.
+
+    The bias comes first: with 8 bits it is often the coarsest of all.
+    """
     run = now.layers[node.name]
-    weights = np.asarray(node.params["weights"], np.float64)
-    fmt, step = run.layer.param_formats["weights"], _input_step(run)
-    rows = _input_rows(node, run)
-    learned = np.empty_like(weights)
-    bias = np.array(node.params["bias"], np.float64)
+    parts = _parts(node)
+    biases = np.asarray(node.params["bias"], np.float64).reshape(parts.shape[:2])
+    both = [
+        _compensate(weights, bias, rows, run.layer)
+        for weights, bias, rows in zip(parts, biases, _input_rows(node, run), strict=True)
+    ]
+    learned = np.stack([weights for weights, _ in both])
+    shape = np.shape(node.params["weights"])
     if isinstance(node.op, DepthwiseConv2D):
-        before, after = weights.reshape(-1, len(bias)), learned.reshape(-1, len(bias))
-        for channel, inputs in enumerate(rows):
-            part = before[:, channel : channel + 1].T
-            rounded, shift = _compensate(part, inputs, fmt)
-            after[:, channel] = rounded[0]
-            bias[channel] += shift[0] * step
-    else:
-        rounded, shift = _compensate(weights.reshape(len(bias), -1), rows, fmt)
-        learned[...] = rounded.reshape(weights.shape)
-        bias += shift * step
-    return {"weights": learned, "bias": bias}
+        learned = learned.reshape(-1, learned.shape[-1]).T
+    return {"weights": learned.reshape(shape), "bias": np.concatenate([b for _, b in both])}
+
+
+def _parts(node: Node) -> Array:
+    """The weights, float64, as (parts, outputs, taps): outputs of a part read the same inputs."""
+    weights = np.asarray(node.params["weights"], np.float64)
+    if isinstance(node.op, DepthwiseConv2D):
+        return weights.reshape(-1, weights.shape[2]).T[:, None, :]
+    return weights.reshape(1, len(weights), -1)
 
 
 def _constants(now: Measured, node: Node) -> Params:
     return now.choice.values.get(node.name, node.params)
 
 
-def _input_step(run: Ran) -> float:
-    """The real value of 1 in the integer input of a layer that accumulates."""
-    a, formats = run.layer.arithmetic, run.layer.param_formats
-    assert isinstance(a, Accumulate)
-    total = formats["bias"].frac_bits + a.bias_shift
-    return float(2.0 ** (formats["weights"].frac_bits - total))
+def _compensate(
+    weights: Array, bias: Array, inputs: Array, layer: QuantNode
+) -> tuple[Array, Array]:
+    """Weights (out, taps) and bias (out) on their grids for integer ``inputs`` (rows, taps).
 
-
-def _compensate(weights: Array, inputs: Array, fmt: PowerOfTwo) -> tuple[Array, Array]:
-    """Weights (out, taps) on the grid of ``fmt`` for ``inputs`` (rows, taps), and bias shifts.
-
-    Inputs are integers, and shifts are in units of their step.
+    A bias is the weight of an input that is always ``1 << bias_shift``. What is compensated is the
+    error itself, not its deviation from the mean: there is nothing after it that could take a mean.
     """
+    arithmetic, formats = layer.arithmetic, layer.param_formats
+    assert isinstance(arithmetic, Accumulate)
     mean = inputs.mean(axis=0, dtype=np.float64)
-    products = (inputs.T @ inputs).astype(np.float64) / len(inputs) - np.outer(mean, mean)
-    level = float(np.trace(products)) / len(products)
+    products = (inputs.T @ inputs).astype(np.float64) / len(inputs)
+    level = max(float(np.trace(products) - mean @ mean) / len(products), 0.0)
     products += np.eye(len(products)) * (DAMPING * level + 1e-9)
-    scale = 2.0**fmt.frac_bits
-    rounded = round_compensated(weights * scale, products, fmt.lowest, fmt.highest) / scale
-    return rounded, (weights - rounded) @ mean
+    one = 2.0**arithmetic.bias_shift
+    corner, side = np.array([[one * one]]), one * mean
+    both = np.block([[corner, side[None, :]], [side[:, None], products]])
+    columns = [formats["bias"], *[formats["weights"]] * weights.shape[1]]
+    scale = np.array([2.0**fmt.frac_bits for fmt in columns])
+    low, high = (np.array([getattr(fmt, end) for fmt in columns]) for end in ("lowest", "highest"))
+    order = np.concatenate([[0], 1 + np.argsort(-np.diag(products), kind="stable")])
+    wanted = np.concatenate([bias[:, None], weights], axis=1) * scale
+    rounded = round_compensated(wanted, both, low, high, order) / scale
+    return rounded[:, 1:], rounded[:, 0]
 
 
 def _factor(products: Array) -> Array:
@@ -157,21 +200,22 @@ def _factor(products: Array) -> Array:
             ridge = 10 * ridge or 1e-8
 
 
-def round_compensated(weights: Array, products: Array, low: int, high: int) -> Array:
+def round_compensated(
+    weights: Array, products: Array, low: Array, high: Array, order: Array
+) -> Array:
     """Integers near ``weights`` (out, taps) with a small ``error @ products @ error.T``.
 
     With ``products = r @ r.T`` that is the length of ``error @ r``, whose element k depends on the
     errors of the taps up to k: each tap in turn takes the integer that brings it nearest to zero
-    (Babai 1986, "nearest plane"; the same integers as those of GPTQ, without an inverse). Taps with
-    the largest products come first: their errors can be spread over the others.
+    (Babai 1986, "nearest plane"; the same integers as those of GPTQ, without an inverse).
 
     Args:
         weights: in units of their step.
         products: mean products of the inputs of the taps (taps, taps); positive definite.
-        low, high: limits of the integers.
+        low, high: limits of the integers of each tap.
+        order: of the taps; errors of the first can be spread over all others.
     """
-    order = np.argsort(-np.diag(products), kind="stable")
-    wanted = weights[:, order]
+    wanted, low, high = weights[:, order], low[order], high[order]
     factor = _factor(products[np.ix_(order, order)])
     spread = factor / np.diag(factor)
     rounded, errors, before = (np.zeros_like(wanted) for _ in range(3))
@@ -181,7 +225,7 @@ def round_compensated(weights: Array, products: Array, low: int, high: int) -> A
         stop = min(start + BLOCK, taps_count)
         for tap in range(start, stop):
             nearest = np.floor(wanted[:, tap] - before[:, tap] + 0.5)
-            rounded[:, tap] = np.clip(nearest, low, high)
+            rounded[:, tap] = np.clip(nearest, low[tap], high[tap])
             errors[:, tap] = rounded[:, tap] - wanted[:, tap]
             before[:, tap + 1 : stop] += np.outer(errors[:, tap], spread[tap, tap + 1 : stop])
         before[:, stop:] += errors[:, start:stop] @ spread[start:stop, stop:]
@@ -191,23 +235,23 @@ def round_compensated(weights: Array, products: Array, low: int, high: int) -> A
 
 
 def _input_rows(node: Node, run: Ran) -> Array:
-    """What outputs see: (rows, taps), or (channels, rows, taps) for depthwise; float32.
+    """What the outputs of each part see: (parts, rows, taps), integers in float32.
 
     About :data:`MAX_ROWS`, as many of each sample, at positions drawn by a fixed seed: those at
     equal distances would all lie in the same columns of some image.
     """
     generator, x = np.random.default_rng(0), run.inputs[0]
-    parts = []
+    found = []
     for start in range(0, len(x), SAMPLES_AT_ONCE):
         some = x[start : start + SAMPLES_AT_ONCE]
         rows = _ROWS[type(node.op)](node, some)
-        count = min(-(-MAX_ROWS * len(some) // len(x)), rows.shape[-2])
-        parts.append(rows[..., np.sort(generator.permutation(rows.shape[-2])[:count]), :])
-    return np.concatenate(parts, axis=-2)
+        count = min(-(-MAX_ROWS * len(some) // len(x)), rows.shape[1])
+        found.append(rows[:, np.sort(generator.permutation(rows.shape[1])[:count]), :])
+    return np.concatenate(found, axis=1)
 
 
 def _dense_rows(node: Node, x: Array) -> Array:
-    return x.reshape(-1, x.shape[-1])
+    return x.reshape(1, -1, x.shape[-1])
 
 
 def _conv_rows(node: Node, x: Array) -> Array:
@@ -215,7 +259,7 @@ def _conv_rows(node: Node, x: Array) -> Array:
     assert isinstance(op, Conv2D)
     kernel = node.params["weights"].shape[1:3]
     columns = patches(pad_image(x, op.padding), kernel, op.strides, op.dilation)
-    return columns.reshape(-1, columns.shape[-1])
+    return columns.reshape(1, -1, columns.shape[-1])
 
 
 def _depthwise_rows(node: Node, x: Array) -> Array:

@@ -75,7 +75,7 @@ def fold_forward(graph: Graph) -> Graph:
         if between:
             positions = elements(before.shape) // scale.size
             scale, offset = np.tile(scale, positions), np.tile(offset, positions)
-        folded = replace(node, params=_FOLDERS[type(node.op)](node, scale, offset))
+        folded = with_scaled_input(node, scale, offset)
         by_name[node.name] = folded
         dropped[before.name] = before.inputs[0]
         change = difference([before, *between, node], [*between, folded], before.shape)
@@ -84,6 +84,14 @@ def fold_forward(graph: Graph) -> Graph:
         return graph
     kept = [by_name[node.name] for node in graph.nodes if node.name not in dropped]
     return replace(rebuild(graph, kept, dropped), folds=graph.folds + tuple(folds))
+
+
+def with_scaled_input(node: Node, scale: Array, offset: Array) -> Node:
+    """A conv, depthwise or dense layer that does for ``x`` what it did for ``x * scale + offset``.
+
+    Where it pads, ``offset`` must be 0. Both are per channel of the input, float64.
+    """
+    return replace(node, params=_FOLDERS[type(node.op)](node, scale, offset))
 
 
 def _can_go(node: Node | None, graph: Graph, consumers: Mapping[str, list[Node]]) -> bool:

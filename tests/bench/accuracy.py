@@ -12,27 +12,49 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from mcu_export.backends import BACKENDS
 from mcu_export.calibrate import calibrate
-from mcu_export.choose import choose_network
+from mcu_export.choose import (
+    EFFORTS,
+    EQUALIZE_SAMPLES,
+    Effort,
+    choose_network,
+    part,
+    rounding_count,
+    search,
+)
 from mcu_export.evaluate import evaluate
 from mcu_export.graph import Graph
 from mcu_export.loaders import load
+from mcu_export.lower import lower
+from mcu_export.mix_costs import Costs, Limits, macs_cost
+from mcu_export.mix_search import Mixed, search_mix
 from mcu_export.ops.base import Array
 from mcu_export.passes import run_passes
+from mcu_export.passes.absorb_bias import absorb_bias
+from mcu_export.passes.equalize import equalize
+from mcu_export.plan import plan
+from mcu_export.quantgraph import QuantGraph
+from mcu_export.quantize import choose_formats, quantize, quantize_network
+from mcu_export.rounding import Remedy, compensated_weights, corrected_bias, learn_rounding
+from mcu_export.schemes.widths import UNIFORM
+from mcu_export.search import Choice, Meter
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = Path(os.environ.get("MCU_EXPORT_DATA", ROOT.parent / "shared" / "data"))
+FAST = EFFORTS["fast"]
 CIFAR = "mlperf_tiny/image_classification/cifar10_test_jpeg_1000.npz"
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A network with samples to choose on, samples to measure on, and their labels, if any."""
+    """A float network, samples to choose on, samples to measure on, and their labels, if any."""
 
     graph: Graph
     calibration: Mapping[str, Array]
@@ -69,6 +91,61 @@ def _shaped(graph: Graph, x: Array) -> dict[str, Array]:
     return {tensor.name: np.ascontiguousarray(x.reshape(len(x), *tensor.shape), np.float32)}
 
 
+def _tensor(scheme: str, calibration: str, case: Case) -> QuantGraph:
+    """Each tensor alone."""
+    return quantize_network(
+        case.graph, calibrate(case.graph, case.calibration), scheme, calibration
+    )
+
+
+def _changed(case: Case, change: Callable[[Graph, Mapping[str, Array]], Graph]) -> Case:
+    """The case with another network that computes the same."""
+    return replace(case, graph=change(case.graph, part(case.calibration, EQUALIZE_SAMPLES)))
+
+
+def equalize_fast(graph: Graph, samples: Mapping[str, Array]) -> Graph:
+    """Equalization as the default effort has it."""
+    return equalize(graph, samples, FAST.strengths[0])
+
+
+def _rounded(remedies: tuple[Remedy, ...], case: Case) -> QuantGraph:
+    """Formats of single tensors in q7, then constants that make up for their errors."""
+    ranges = calibrate(case.graph, case.calibration)
+    start = Choice(*choose_formats(case.graph, ranges, UNIFORM["q7"], "mse"))
+    meter = Meter(case.graph, part(case.calibration, rounding_count(case.graph, FAST)))
+    learned = learn_rounding(meter, meter.measure(start), FAST.taps, remedies=remedies)
+    return _quantized(case.graph, learned.choice)
+
+
+def _search(effort: Effort, case: Case) -> QuantGraph:
+    """The search for formats with a part of what goes with it."""
+    ranges = calibrate(case.graph, case.calibration)
+    found = search(case.graph, ranges, case.calibration, UNIFORM["q7"], effort)
+    return _quantized(found.graph, found.measured.choice)
+
+
+def _quantized(graph: Graph, choice: Choice) -> QuantGraph:
+    return quantize(graph, "q7", choice.activations, choice.params, choice.values, choice.used_bits)
+
+
+def _searched(scheme: str, effort: str, case: Case) -> QuantGraph:
+    """What ``--calibration output`` gives."""
+    ranges = calibrate(case.graph, case.calibration)
+    return choose_network(case.graph, ranges, case.calibration, scheme, "output", effort)
+
+
+def _mix(case: Case) -> Mixed:
+    """What ``--scheme mixed`` gives without limits."""
+    ranges = calibrate(case.graph, case.calibration)
+    return search_mix(case.graph, ranges, case.calibration, FAST, _costs, Limits())
+
+
+def _costs(quant: QuantGraph) -> Costs:
+    program = lower(quant, BACKENDS["plain-c"], "net")
+    flash = sum(step.weight_bytes for step in program.steps)
+    return Costs(flash, plan(program).arena_bytes, macs_cost(quant))
+
+
 TINY = "mlperf_tiny"
 NETWORKS: Mapping[str, Callable[[], Case]] = {
     "DNN_S": lambda: speech("DNN_S", "40ms", 10),
@@ -79,45 +156,64 @@ NETWORKS: Mapping[str, Callable[[], Case]] = {
     "ResNet-8": lambda: images(f"{TINY}/image_classification/pretrainedResnet.h5", 1, 1.0, True),
     "VWW": lambda: images(f"{TINY}/visual_wake_words/vww_96.h5", 3, 1 / 255, False),
 }
-# scheme, calibration, effort
-METHODS = (
-    ("q7", "minmax", "fast"),
-    ("q7", "percentile", "fast"),
-    ("q7", "kl", "fast"),
-    ("q7", "mse", "fast"),
-    ("q7", "output", "fast"),
-    ("q7", "output", "good"),
-    ("q7", "output", "best"),
-    ("q15", "mse", "fast"),
-    ("q15", "output", "fast"),
-)
+Method = Callable[[Case], QuantGraph]
+METHODS: Mapping[str, Method] = {
+    **{
+        f"q7 {name}": partial(_tensor, "q7", name) for name in ("minmax", "percentile", "mse", "kl")
+    },
+    "q7 mse, equalization": lambda case: _tensor("q7", "mse", _changed(case, equalize_fast)),
+    "q7 mse, bias absorption": lambda case: _tensor("q7", "mse", _changed(case, absorb_bias)),
+    "q7 mse, bias correction": partial(_rounded, (corrected_bias,)),
+    "q7 mse, learned rounding": partial(_rounded, (compensated_weights, corrected_bias)),
+    "q7 search alone": partial(_search, replace(FAST, strengths=(0.0,), roundings=0)),
+    "q7 search, equalization": partial(_search, replace(FAST, roundings=0)),
+    "q7 search, bias absorption": lambda case: _search(
+        replace(FAST, strengths=(0.0,), roundings=0), _changed(case, absorb_bias)
+    ),
+    "q7 search, learned rounding": partial(_search, replace(FAST, strengths=(0.0,))),
+    "q7 output fast": partial(_searched, "q7", "fast"),
+    "q7 output good": partial(_searched, "q7", "good"),
+    "q7 output best": partial(_searched, "q7", "best"),
+    "q15 output fast": partial(_searched, "q15", "fast"),
+    "q15x7 output fast": partial(_searched, "q15x7", "fast"),
+    "mixed output fast": lambda case: _mix(case).quant,
+    **{f"int8 {name}": partial(_tensor, "int8", name) for name in ("minmax", "mse")},
+}
 
 
 def main() -> None:
     """Print the table, a line as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", default=",".join(NETWORKS), help="separated by commas")
-    parser.add_argument("--methods", default="", help="such as q7:mse:fast, separated by commas")
+    parser.add_argument("--methods", default=";".join(METHODS), help="separated by semicolons")
     given = parser.parse_args()
     names = given.networks.split(",")
-    methods = [tuple(m.split(":")) for m in given.methods.split(",")] if given.methods else METHODS
     cases = {name: NETWORKS[name]() for name in names}
     print("| points lost / agreement % (seconds) | " + " | ".join(names) + " |")
     print("|---" * (len(names) + 1) + "|")
-    for scheme, calibration, effort in methods:
-        label = f"{scheme} {calibration}" + (f" {effort}" if calibration == "output" else "")
-        cells = [_cell(case, scheme, calibration, effort) for case in cases.values()]
-        print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
+    for method in given.methods.split(";"):
+        print(f"| {method} ", end="")
+        for case in cases.values():
+            print(f"| {_cell(case, METHODS[method])} ", end="", flush=True)
+        print("|", flush=True)
 
 
-def _cell(case: Case, scheme: str, calibration: str, effort: str) -> str:
+def _cell(case: Case, method: Method) -> str:
     begun = time.perf_counter()
-    ranges = calibrate(case.graph, case.calibration)
-    quant = choose_network(case.graph, ranges, case.calibration, scheme, calibration, effort)
+    quant = method(case)
     seconds = time.perf_counter() - begun
     result = evaluate(quant, case.evaluation, case.labels)
     drop = "-" if result.drop is None else f"{result.drop:.2f}"
-    return f"{drop} / {100 * result.agreement:.1f} ({seconds:.0f})"
+    size = _bytes_per_constant(quant)
+    mixed = f", constants x {size:.2f}" if 1 < size < 2 else ""
+    return f"{drop} / {100 * result.agreement:.1f}{mixed} ({seconds:.0f})"
+
+
+def _bytes_per_constant(quant: QuantGraph) -> float:
+    formats = [
+        (n.param_formats[role].bits, a.size) for n in quant.nodes for role, a in n.params.items()
+    ]
+    return sum(bits * size for bits, size in formats) / 8 / sum(size for _, size in formats)
 
 
 if __name__ == "__main__":
