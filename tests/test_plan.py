@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mcu_export.ops import Array
 from mcu_export.plan import ALIGNMENT, aligned, plan
 from mcu_export.program import Layout, Overlap, Port, Program, Step, Value
+from tests.cases.test_cases import quantized as by_range
 from tests.helpers import after_passes, program_of, quantized, toy
 from tests.passes.networks import networks
 
@@ -171,11 +172,11 @@ def test_what_is_live_is_never_overwritten(made: Program) -> None:
     assert layout == plan(made)
 
 
-@pytest.mark.parametrize("scheme", ["q7", "q15"])
-@settings(max_examples=25)
+@pytest.mark.parametrize("scheme", ["q7", "q15", "int8"])
+@settings(max_examples=20, deadline=None)
 @given(graph=networks())
 def test_random_networks_of_the_tool_itself(scheme: str, graph: object) -> None:
-    made = program_of(quantized(after_passes(graph), scheme))
+    made = program_of(by_range(after_passes(graph), scheme))
     simulate(made, plan(made))
 
 

@@ -33,7 +33,16 @@ def main() -> None:
             one
             for network in _chosen(args.networks)
             for scheme in args.schemes.split(",")
-            for one in measure(network, scheme, args.backend, args.cores.split(","), args.optimize)
+            for level in args.optimize.split(",")
+            for one in measure(
+                network,
+                scheme,
+                args.backend,
+                args.cores.split(","),
+                level,
+                args.firmware,
+                args.cycles,
+            )
         ]
     print_all(made, NETWORKS)
     write_measurements(args.json, made, NETWORKS)
@@ -51,7 +60,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cores", default=",".join(CORES), help="separated by commas")
     parser.add_argument("--schemes", default="q7,int8", help="separated by commas")
     parser.add_argument("--backend", default="plain-c")
-    parser.add_argument("--optimize", default="speed", choices=LEVELS, help="that of the export")
+    parser.add_argument("--optimize", default="speed", help=f"of the export: {','.join(LEVELS)}")
+    parser.add_argument("--firmware", default="-O3", help="flag that the firmware is compiled with")
+    parser.add_argument("--cycles", action="store_true", help="estimate them for the Cortex-M4")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"))
     parser.add_argument("--readme", action="store_true", help="write the tables of the README")
     parser.add_argument(

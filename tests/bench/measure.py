@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from mcu_export.api import Sources, export_files
 from mcu_export.build import Target
 from mcu_export.exported import Exported, open_export
 from mcu_export.verify import choose_inputs, verify
+from tests.bench.cycles import estimate
 from tests.bench.networks import ROOT, Network, Peer
 
 CORES = {
@@ -30,12 +31,17 @@ SAMPLES = 2
 
 @dataclass(frozen=True)
 class Measurement:
-    """One network on one core."""
+    """One network on one core.
+
+    ``optimize`` is that of the export, ``firmware`` the flag that the firmware is compiled with.
+    ``cycles`` are estimated: see :mod:`tests.bench.cycles`.
+    """
 
     network: str
     scheme: str
     core: str
     optimize: str
+    firmware: str
     macs: int
     instructions: int
     per_mac: float
@@ -44,6 +50,9 @@ class Measurement:
     stack_bytes: int
     weight_bytes: int
     code_bytes: int
+    cycles: int | None = None
+    cycles_least: int | None = None
+    cycles_most: int | None = None
 
 
 def data_folder() -> Path:
@@ -52,21 +61,33 @@ def data_folder() -> Path:
 
 
 def measure(
-    network: Network, scheme: str, backend: str, cores: Sequence[str], optimize: str
+    network: Network,
+    scheme: str,
+    backend: str,
+    cores: Sequence[str],
+    optimize: str,
+    firmware: str = "-O3",
+    cycles: bool = False,
 ) -> Iterator[Measurement]:
-    """Export the network, then compile, run and check it on each core."""
+    """Export the network, then compile, run and check it on each core.
+
+    With ``cycles`` those of the Cortex-M4 are estimated, in a second run.
+    """
     with tempfile.TemporaryDirectory() as folder:
         exported = _export(network, scheme, backend, optimize, Path(folder))
         inputs = choose_inputs(exported, "", SAMPLES)
         memory, macs = exported.manifest["memory"], exported.manifest["macs"]
         for core in cores:
-            verdict = verify(exported, inputs, CORES[core])
+            target = replace(CORES[core], optimize=firmware)
+            verdict = verify(exported, inputs, target)
+            made = estimate(exported, inputs, target) if cycles and core == "M4" else None
             instructions = verdict.instructions or 0
             yield Measurement(
                 network.name,
                 scheme,
                 core,
                 optimize,
+                firmware,
                 macs,
                 instructions,
                 round(instructions / macs, 3),
@@ -75,6 +96,7 @@ def measure(
                 verdict.stack_bytes or 0,
                 memory["weights"],
                 verdict.flash_bytes - memory["weights"],
+                *((made.estimate, made.least, made.most) if made else ()),
             )
 
 
@@ -128,4 +150,6 @@ def write_measurements(
 def read_measurements(file: Path) -> list[Measurement]:
     """What :func:`write_measurements` wrote."""
     names = [field.name for field in fields(Measurement)]
-    return [Measurement(*(one[name] for name in names)) for one in json.loads(file.read_text())]
+    return [
+        Measurement(**{name: one[name] for name in names}) for one in json.loads(file.read_text())
+    ]

@@ -6,12 +6,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from mcu_export.commands.common import print_table
+from mcu_export.program import LEVELS
 from mcu_export.support import Table, markdown
 from tests.bench.measure import CORES, Measurement, peer_facts
 from tests.bench.networks import Network, Peer
 
-COLUMNS = ["network", "scheme", "core", "optimize", "MACs#", "instructions#", "per MAC#"]
-COLUMNS += ["mismatches#", "RAM#", "stack#", "weights#", "code#"]
+COLUMNS = [
+    "network",
+    "scheme",
+    "core",
+    "optimize",
+    "firmware",
+    "MACs#",
+    "instructions#",
+    "per MAC#",
+]
+COLUMNS += [
+    "mismatches#",
+    "RAM#",
+    "stack#",
+    "weights#",
+    "code#",
+    "cycles, about#",
+    "least#",
+    "most#",
+]
 SCHEMES = ("q7", "int8")
 
 
@@ -75,14 +94,22 @@ def excesses(made: Iterable[Measurement], networks: Iterable[Network]) -> list[s
 
 
 def readme_tables(made: Iterable[Measurement], networks: Iterable[Network]) -> str:
-    """The tables of the README: the networks with limits, in q7 and int8.
+    """The tables of the README: the networks with limits, in q7 and int8, and at each level.
 
     Raises:
         KeyError: not all of their measurements are there.
     """
-    table = {(m.network, m.scheme, m.core): m for m in made if m.optimize == "speed"}
+    made = list(made)
+    fastest = [one for one in made if (one.optimize, one.firmware) == ("speed", "-O3")]
+    table = {(one.network, one.scheme, one.core): one for one in fastest}
     shown = [network for network in networks if network.limits]
-    return f"{markdown(_costs(shown, table))}\n{markdown(_cores(shown, table))}"
+    tables = (
+        _costs(shown, table),
+        _cycles(shown, table),
+        _cores(shown, table),
+        _levels(shown, made),
+    )
+    return "\n".join(markdown(table) for table in tables)
 
 
 Made = Mapping[tuple[str, str, str], Measurement]
@@ -114,6 +141,19 @@ def _costs(networks: Sequence[Network], table: Made) -> Table:
     return columns, rows
 
 
+def _cycles(networks: Sequence[Network], table: Made) -> Table:
+    """Cycles on the Cortex-M4, with the range of the estimate."""
+    rows = []
+    for scheme in SCHEMES:
+        ours = [table[network.name, scheme, "M4"] for network in networks]
+        cells = (
+            f"{millions(one.cycles)} ({millions(one.cycles_least)} to {millions(one.cycles_most)})"
+            for one in ours
+        )
+        rows.append((scheme, *cells))
+    return ["Cortex-M4, cycles, estimated", *(network.name for network in networks)], rows
+
+
 def _cores(networks: Sequence[Network], table: Made) -> Table:
     """Instructions per MAC on the other cores: q7 / int8 / CMSIS-NN."""
     rows = []
@@ -124,6 +164,21 @@ def _cores(networks: Sequence[Network], table: Made) -> Table:
             cells.append(" / ".join([*ours, f"{_direct(network).per_mac[core]:.2f}"]))
         rows.append(tuple(cells))
     return ["per MAC: q7 / int8 / CMSIS-NN", *(network.name for network in networks)], rows
+
+
+def _levels(networks: Sequence[Network], made: Iterable[Measurement]) -> Table:
+    """Each level of --optimize in a firmware for size: instructions / code."""
+    table = {
+        (one.network, one.optimize): one
+        for one in made
+        if (one.scheme, one.core, one.firmware) == ("q7", "M4", "-Os")
+    }
+    rows = []
+    for level, flag in LEVELS.items():
+        ours = [table[network.name, level] for network in networks]
+        cells = (f"{millions(one.instructions)} / {one.code_bytes:,}" for one in ours)
+        rows.append((f"`{level}`", f"-{flag}", *cells))
+    return ["`--optimize`", "gcc", *(network.name for network in networks)], rows
 
 
 def _direct(network: Network) -> Peer:

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from mcu_export.program import LEVELS
 from tests.bench.measure import CORES, Measurement, read_measurements, write_measurements
 from tests.bench.networks import NETWORKS
 from tests.bench.tables import excesses, readme_tables
 
-ONE = Measurement("AD", "q7", "M4", "speed", 1000, 350_000, 1.33, 0, 768, 100, 265_864, 2296)
+ONE = Measurement(
+    "AD", "q7", "M4", "speed", "-O3", 1000, 350_000, 1.33, 0, 768, 100, 265_864, 2296, 450_000, 1, 2
+)
 
 
 def every() -> list[Measurement]:
@@ -21,6 +24,10 @@ def every() -> list[Measurement]:
         for name in names
         for scheme in ("q7", "int8")
         for core in CORES
+    ] + [
+        replace(ONE, network=name, optimize=level, firmware="-Os")
+        for name in names
+        for level in LEVELS
     ]
 
 
@@ -50,5 +57,7 @@ def test_the_readme_shows_ours_and_the_peers() -> None:
         "| AD | 1,000 | 0.350 M | 0.350 M | 0.522 M (NNoM + legacy kernels) | 0.67 / 0.67 |" in text
     )
     assert "| Cortex-M0 | 1.33 / 1.33 / 10.92 |" in text
+    assert "| q7 | 0.450 M (0.000 M to 0.000 M) |" in text
+    assert "| `size` | -Os | 0.350 M / 2,296 |" in text
     with pytest.raises(KeyError):
         readme_tables([ONE], NETWORKS)
