@@ -29,7 +29,7 @@ COMMANDS = {
     "report": ("report", "Report on an export: one HTML page, or tables."),
     "compare": ("compare", "Show how two exports differ: formats, sizes, accuracy, costs."),
     "finetune": ("finetune", "Train a network in the integers of its export (TensorFlow)."),
-    "fold": ("fold", "Fold batch norms in the model file itself: checkpoint or .pb."),
+    "fold": ("fold", "Fold batch norms in the model file itself: checkpoint, .pb, Keras."),
     "list": ("listing", "List ops, schemes, backends, boards or the models of a configuration."),
     "makefile": ("makefile", "Print the path of the Makefile fragment to include."),
 }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from mcu_export.backends import BACKENDS
 from mcu_export.build import boards
+from mcu_export.choose import EFFORTS, OUTPUT
 from mcu_export.emit import EMITS
 from mcu_export.ops import OPS
-from mcu_export.quantize import ABOUT_SCHEMES
+from mcu_export.program import LEVELS
+from mcu_export.quantize import ABOUT_SCHEMES, CALIBRATIONS
 
 Table = tuple[list[str], Sequence[tuple[str, ...]]]
 
@@ -58,6 +60,17 @@ TABLES: dict[str, Callable[[], Table]] = {
     "boards": boards_table,
     "emit": emit_table,
 }
+
+CHOICES: dict[str, Callable[[], Iterable[str]]] = {
+    "scheme": lambda: ABOUT_SCHEMES,
+    "backend": lambda: BACKENDS,
+    "board": boards,
+    "emit": lambda: EMITS,
+    "calibration": lambda: (OUTPUT, *CALIBRATIONS),
+    "effort": lambda: EFFORTS,
+    "optimize": lambda: LEVELS,
+}
+"""The words that an option takes, for completion in the shell."""
 
 
 def markdown(table: Table) -> str:

@@ -24,6 +24,17 @@ def common_options(function: F) -> F:
     return debug(as_json(function))
 
 
+def offered(option: str) -> Callable[..., list[str]]:
+    """What the shell offers as the value of an option: the words that it takes."""
+
+    def complete(_: click.Context, __: click.Parameter, typed: str) -> list[str]:
+        from mcu_export.support import CHOICES  # noqa: PLC0415 -- numpy
+
+        return [word for word in CHOICES[option]() if word.startswith(typed)]
+
+    return complete
+
+
 def print_json(content: Mapping[str, Any]) -> None:
     """One JSON object on standard output."""
     click.echo(json.dumps(content, indent=2))

@@ -10,6 +10,7 @@ import click
 from mcu_export.commands.common import (
     FOLDER,
     common_options,
+    offered,
     print_json,
     print_table,
     progress_bar,
@@ -45,10 +46,15 @@ from mcu_export.errors import UsageError
     "--scheme",
     default="",
     show_default="q7, or that of a quantized file",
+    shell_complete=offered("scheme"),
     help="See `mcu-export list schemes`.",
 )
 @click.option(
-    "--backend", default="plain-c", show_default=True, help="See `mcu-export list backends`."
+    "--backend",
+    default="plain-c",
+    show_default=True,
+    shell_complete=offered("backend"),
+    help="See `mcu-export list backends`.",
 )
 @click.option(
     "--cmsis-nn-version",
@@ -61,18 +67,21 @@ from mcu_export.errors import UsageError
     "--calibration",
     default="",
     show_default="output",
+    shell_complete=offered("calibration"),
     help="How formats follow from samples: output (by what they do to the output), mse, minmax, "
     "percentile, kl.",
 )
 @click.option(
     "--effort",
     default="fast",
+    shell_complete=offered("effort"),
     show_default=True,
     help="How long --calibration output searches frac bits: fast, good or best.",
 )
 @click.option(
     "--optimize",
     default="speed",
+    shell_complete=offered("optimize"),
     show_default=True,
     help="What gcc does to the kernels, whatever the firmware's flags: speed (-O3), balanced "
     "(-O2: half the code, little slower) or size (-Os).",
@@ -116,12 +125,18 @@ from mcu_export.errors import UsageError
     metavar="KIND",
     help="Search mixed side by side on threads[:N], processes[:N] or dask[:ADDRESS].",
 )
-@click.option("--board", default="", help="Where that is measured; default: mps2-an386.")
+@click.option(
+    "--board",
+    default="",
+    shell_complete=offered("board"),
+    help="Where that is measured; default: mps2-an386.",
+)
 @click.option("--templates", default="", metavar="DIR", help="Your templates, in place of ours.")
 @click.option(
     "--emit",
     multiple=True,
     metavar="KIND",
+    shell_complete=offered("emit"),
     help="Also files for another build; see `mcu-export list emit`.",
 )
 @click.option("--depfile", type=FOLDER, help="Write what the export depends on, for make.")
@@ -133,8 +148,8 @@ from mcu_export.errors import UsageError
 def command(context: click.Context, /, arguments: tuple[str, ...], **given: Any) -> None:
     """Write the C that runs MODEL: weights, kernels, self-test, manifest.
 
-    MODEL is a .keras, .h5, frozen TensorFlow .pb or .tflite file. Files are written only if they
-    change, and all of them or none.
+    MODEL is a .keras, .h5, frozen TensorFlow .pb or .tflite file, a checkpoint or the folder of a
+    SavedModel. Files are written only if they change, and all of them or none.
 
     With --config, all models of a configuration are exported in parallel, or those NAMEd.
     """

@@ -11,6 +11,7 @@ import click
 from mcu_export.commands.common import (
     FOLDER,
     common_options,
+    offered,
     print_json,
     print_table,
     progress_bar,
@@ -30,7 +31,12 @@ EXPORT_AGAIN = "export again with this version of mcu-export; if it stays, repor
 @click.option("--on", metavar="host|qemu|serial:DEVICE", help="Default: host.")
 @click.option("--baud", default=115200, show_default=True, help="Of the serial line.")
 @click.option("--layers", is_flag=True, help="A table of all layers; on host and in QEMU.")
-@click.option("--board", default="", help=f"Board in QEMU; default: {DEFAULT_BOARD}.")
+@click.option(
+    "--board",
+    default="",
+    shell_complete=offered("board"),
+    help=f"Board in QEMU; default: {DEFAULT_BOARD}.",
+)
 @click.option("--core", default="", help="Core, where a board can run code for several.")
 @click.option("--cc", default="", help="Compiler on the host; default: cc.")
 @click.option("--sanitize", is_flag=True, help="On the host: address and UB sanitizers.")

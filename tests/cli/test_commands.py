@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.shell_completion import ShellComplete
 
 import mcu_export
-from mcu_export.cli import COMMANDS
+from mcu_export.cli import COMMANDS, cli
 from mcu_export.errors import BudgetError, OutOfDateError, UsageError
 from mcu_export.resources import resource_dir
 from mcu_export.version import __version__
@@ -224,3 +225,19 @@ def test_the_names_that_the_package_promises() -> None:
     assert set(mcu_export.__all__) == {"__version__", "export", "load"}
     assert callable(mcu_export.load)
     assert callable(mcu_export.export)
+
+
+@pytest.mark.parametrize(
+    ("option", "typed", "offered"),
+    [
+        ("--scheme", "q15", {"q15", "q15x7"}),
+        ("--backend", "cmsis-nn-l", {"cmsis-nn-legacy"}),
+        ("--calibration", "m", {"mse", "minmax"}),
+        ("--emit", "c", {"cpp", "cmake", "cmsis-pack"}),
+        ("--board", "mps3", {"mps3-an547"}),
+    ],
+)
+def test_the_shell_completes_values(option: str, typed: str, offered: set[str]) -> None:
+    complete = ShellComplete(cli, {}, "mcu-export", "_MCU_EXPORT_COMPLETE")
+    found = complete.get_completions(["export", option], typed)
+    assert {item.value for item in found} == offered

@@ -17,6 +17,7 @@ from mcu_export.graph import Graph
 from mcu_export.loaders import load
 from mcu_export.loaders.tf.protos import new
 from mcu_export.loaders.tf.sstable import read_table, write_table
+from tests.fuzz import mutated_bytes
 
 SECONDS = 10  # far more than any of these files takes
 NUMBERS = (0, 1, -1, 2, 3, 7, 255, 2**31 - 1, -(2**31), 2**62)
@@ -88,25 +89,6 @@ def assert_clean(path):
     except McuExportError as error:
         assert error.what and not isinstance(error, InternalError)
     assert time.perf_counter() - start < SECONDS
-
-
-def mutated_bytes(data: bytes, seed: int) -> bytes:
-    """Some bits flipped, pieces cut out, doubled or overwritten."""
-    generator, content = random.Random(seed), bytearray(data)
-    for _ in range(generator.randint(1, 6)):
-        start = generator.randrange(len(content) or 1)
-        end = min(len(content), start + generator.choice((1, 2, 4, 30, 500)))
-        piece = content[start:end]
-        kind = generator.randrange(4)
-        if kind == 0 and piece:
-            content[start] ^= 1 << generator.randrange(8)
-        elif kind == 1:
-            del content[start:end]
-        elif kind == 2:
-            content[start:start] = piece
-        else:
-            content[start:end] = generator.randbytes(len(piece))
-    return bytes(content)
 
 
 def mutate_graph(graph, seed: int) -> None:
