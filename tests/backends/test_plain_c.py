@@ -210,10 +210,13 @@ def test_every_core_gives_the_bits_of_the_reference(name: str, target: str, tmp_
     assert (verdict.mismatches, verdict.first_difference) == (0, None)
 
 
-@pytest.mark.parametrize("target", ["clang", "M4"])
+SIXTEEN_BITS = [("q15", "clang"), ("q15", "M4"), ("q15x7", "M0"), ("q15x7", "M4"), ("q15x7", "M55")]
+
+
+@pytest.mark.parametrize(("scheme", "target"), SIXTEEN_BITS)
 @pytest.mark.parametrize("name", GRAPHS)
-def test_sixteen_bits(name: str, target: str, tmp_path: Path) -> None:
-    exported = write_c(_quantized(name, "q15"), "plain-c", tmp_path)
+def test_sixteen_bits(name: str, scheme: str, target: str, tmp_path: Path) -> None:
+    exported = write_c(_quantized(name, scheme), "plain-c", tmp_path)
     verdict = verify(exported, random_inputs(exported.quant, 3), TARGETS[target])
     assert (verdict.mismatches, verdict.first_difference) == (0, None)
 

@@ -58,7 +58,8 @@ def _write(folder: Path) -> list[str]:
     files = []
     for name, make in LAYERS.items():
         graph = make()
-        made = {"q7": quantized(graph, "q7"), "int8": random_affine(graph, 1)}
+        made = {scheme: quantized(graph, scheme) for scheme in ("q7", "q15", "q15x7")}
+        made["int8"] = random_affine(graph, 1)
         for scheme, quant in made.items():
             own = folder / f"{name} {scheme}"
             own.mkdir()

@@ -1,6 +1,7 @@
 """Fast kernels of plain-c: conv and dense on paired weights, depthwise plane by plane.
 
-They serve q7 and int8, which differ in what becomes of a sum (:mod:`.sums`).
+They serve q7 and int8, which differ in what becomes of a sum (:mod:`.sums`); depthwise also the
+other widths of power-of-two formats.
 
 One generated source serves every core: the compiler's feature macros choose vectors (MVE), pairs
 of 16 bits (DSP) or plain C, and all give the same bits.
@@ -117,6 +118,9 @@ class PlaneDepthwise:
     """Depthwise over one channel plane after the other; sizes in elements of the plane."""
 
     result: Result
+    in_ctype: str
+    weight_ctype: str
+    ctype: str
     zero: int
     window: Window
     multiplier: int
@@ -142,6 +146,15 @@ class PlaneDepthwise:
     out_row: int
 
     @property
+    def scatter(self) -> str:
+        """The intrinsic that stores four outputs."""
+        return (
+            "vstrbq_scatter_offset_p_s32"
+            if self.ctype == "int8_t"
+            else "vstrhq_scatter_shifted_offset_p_s32"
+        )
+
+    @property
     def two_steps(self) -> int:
         """Elements of the plane from one pair of outputs to the next."""
         return 2 * self.window.stride_x
@@ -153,12 +166,12 @@ class PlaneDepthwise:
 
     @property
     def two_outputs(self) -> int:
-        """Bytes of two output pixels."""
+        """Elements of two output pixels."""
         return 2 * self.window.out_channels
 
     @property
     def three_outputs(self) -> int:
-        """Bytes of three output pixels."""
+        """Elements of three output pixels."""
         return 3 * self.window.out_channels
 
 
@@ -279,7 +292,7 @@ def depthwise(context: LayerContext, plane_bytes: int = PLANE_BYTES) -> Call:
     sums = sums_of(context)
     weights = sums.weights
     window = window_of(context, (weights.shape[0], weights.shape[1]))
-    kernel = _plane_kernel(window, sums, plane_bytes)
+    kernel = _plane_kernel(context, window, sums, plane_bytes)
     scratch = context.scratch(kernel.plane_elements, "int16_t")
     by_channel = weights.transpose(2, 0, 1)
     return Call(
@@ -301,7 +314,7 @@ def small_depthwise(context: LayerContext) -> Call:
     return depthwise(context, SMALL_PLANE_BYTES)
 
 
-def _plane_kernel(w: Window, sums: Sums, plane_bytes: int) -> PlaneDepthwise:
+def _plane_kernel(context: LayerContext, w: Window, sums: Sums, plane_bytes: int) -> PlaneDepthwise:
     multiplier = w.out_channels // w.in_channels
     span_y = (w.kernel_height - 1) * w.dilation_y + 1
     span_x = (w.kernel_width - 1) * w.dilation_x + 1
@@ -315,12 +328,17 @@ def _plane_kernel(w: Window, sums: Sums, plane_bytes: int) -> PlaneDepthwise:
     three = (w.kernel_height, w.kernel_width, w.dilation_y, w.dilation_x) == (3, 3, 1, 1)
     return PlaneDepthwise(
         result=sums.result,
+        in_ctype=context.in_ctypes[0],
+        weight_ctype=context.param_ctype("weights"),
+        ctype=context.ctype,
         zero=sums.zero,
         window=w,
         multiplier=multiplier,
         weight_count=w.kernel_height * w.kernel_width,
         three=three and w.stride_x <= 2,
-        in_place=multiplier == 1 and trail_of_planes(w, block),
+        in_place=multiplier == 1
+        and context.in_ctypes[0] == context.ctype
+        and trail_of_planes(w, block),
         pitch=pitch,
         rows=rows,
         row_step=w.stride_y * pitch,

@@ -53,13 +53,19 @@ def padded_taps(taps: int) -> int:
     return -(-taps // GROUP) * GROUP
 
 
+def in_quads(rows: Array) -> Array:
+    """Rows of whole groups, each in the order 0, 2, 1, 3."""
+    grouped: Array = rows.reshape(len(rows), -1, GROUP)[:, :, [0, 2, 1, 3]]
+    return grouped.reshape(len(rows), -1)
+
+
 def pair_weights(weights: Array, quads: bool) -> Paired:
     """Pair the rows of ``weights`` (out, taps); missing channels and taps are zero."""
     out, taps = weights.shape
     wide = np.zeros((out + out % 2, padded_taps(taps)), np.int64)
     wide[:out, :taps] = weights
     if quads:
-        wide = wide.reshape(len(wide), -1, GROUP)[:, :, [0, 2, 1, 3]].reshape(len(wide), -1)
+        wide = in_quads(wide)
     even, odd = wide[0::2], wide[1::2]
     coded = bool(np.any((odd == -128) & (even < 0)))
     return Paired(even + (CODE if coded else 0) + 256 * odd, coded, quads)

@@ -38,6 +38,7 @@ class Result:
         scale: helper that multiplies and shifts; empty where a shift is all.
         lanes: the same for vectors; empty where there is none.
         offset: what ``lanes`` adds.
+        bias_ctype: C type of a bias, where a shift is all.
         inner: C text of what ``scale`` takes after multiplier and shift; ``outer`` is what is
             added to its result. The one or the other brings in the zero point of the output.
         shared: one multiplier and shift serve all output channels.
@@ -50,6 +51,7 @@ class Result:
     scale: str = ""
     lanes: str = ""
     offset: int = 0
+    bias_ctype: str = "int8_t"
     inner: str = ""
     outer: str = ""
     shared: bool = False
@@ -97,8 +99,16 @@ def largest_input(context: LayerContext) -> int:
     return int(max(-low, high, abs(getattr(context.formats[0], "zero_point", 0))))
 
 
-def _narrow(low: int, high: int) -> str:
-    return {(0, 127): "relu8", (-128, 127): "saturate8"}.get((low, high), "clamp8")
+NARROW = {
+    ("int8_t", 0, 127): "relu8",
+    ("int8_t", -128, 127): "saturate8",
+    ("int16_t", 0, 32767): "relu16",
+    ("int16_t", -32768, 32767): "saturate16",
+}
+
+
+def _narrow(low: int, high: int, ctype: str = "int8_t") -> str:
+    return NARROW.get((ctype, low, high), "clamp8" if ctype == "int8_t" else "clamp16")
 
 
 def format_defines(context: LayerContext) -> tuple[Define, ...]:
@@ -115,11 +125,18 @@ def format_defines(context: LayerContext) -> tuple[Define, ...]:
 
 
 def shifted_sums(context: LayerContext) -> Sums:
-    """q7: the sum starts with bias and rounding and is shifted to the right."""
+    """Power of two: the sum starts with bias and rounding and is shifted to the right."""
     a, bias = context.arithmetic, context.params["bias"]
     const = context.const("bias", bias, "out")
     return Sums(
-        Result("plain_c/by_shift.c.j2", _narrow(a.low, a.high), a.low, a.high, lanes="vshlq_s32"),
+        Result(
+            "plain_c/by_shift.c.j2",
+            _narrow(a.low, a.high, context.ctype),
+            a.low,
+            a.high,
+            lanes="vshlq_s32",
+            bias_ctype=context.param_ctype("bias"),
+        ),
         weights=context.params["weights"],
         start=int(np.abs(bias).max()) * 2**a.bias_shift + ((1 << a.out_shift) >> 1),
         zero=0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mcu_export.backends.base import Call, Cost, Kernel, LayerContext
-from mcu_export.backends.plain_c import fast
+from mcu_export.backends.plain_c import columns, fast
 from mcu_export.backends.plain_c.affine_moves import fill_call
 from mcu_export.backends.plain_c.binary import binary_call
 from mcu_export.backends.plain_c.elements import (
@@ -253,21 +253,29 @@ def _transpose_conv(context: LayerContext) -> Call:
 
 
 FAST = (fast.small_sums, fast.small_shift)
+COLUMNS = (columns.reads_16_bits,)
 
 KERNELS = (
     Kernel("plain-c conv2d, paired weights", Conv2D, Q7, fast.conv2d, FAST, Cost(1.03, 0, 8)),
+    Kernel(
+        "plain-c conv2d, 16-bit columns",
+        Conv2D,
+        POWER_OF_TWO,
+        columns.conv2d,
+        cost=Cost(1.2, 0, 10),
+    ),
     Kernel("plain-c conv2d", Conv2D, POWER_OF_TWO, _conv2d, cost=Cost(6, 0, 10)),
     Kernel(
         "plain-c depthwise_conv2d, by planes",
         DepthwiseConv2D,
-        Q7,
+        POWER_OF_TWO,
         fast.depthwise,
         cost=Cost(1.2, 4.8, 3.6),
     ),
     Kernel(
         "plain-c depthwise_conv2d, by small planes",
         DepthwiseConv2D,
-        Q7,
+        POWER_OF_TWO,
         fast.small_depthwise,
         cost=Cost(1.3, 5.5, 4.5),
     ),
@@ -275,6 +283,14 @@ KERNELS = (
         "plain-c depthwise_conv2d", DepthwiseConv2D, POWER_OF_TWO, _depthwise, cost=Cost(6, 0, 6)
     ),
     Kernel("plain-c dense, paired weights", Dense, Q7, fast.dense, FAST, Cost(1.34, 0, 6)),
+    Kernel(
+        "plain-c dense, 16-bit inputs",
+        Dense,
+        POWER_OF_TWO,
+        columns.dense,
+        COLUMNS,
+        Cost(1.6, 0, 8),
+    ),
     Kernel("plain-c dense", Dense, POWER_OF_TWO, _dense, cost=Cost(5, 0, 8)),
     Kernel("plain-c max_pool2d", MaxPool2D, POWER_OF_TWO, _max_pool),
     Kernel("plain-c average_pool2d", AveragePool2D, POWER_OF_TWO, _average_pool),
