@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mcu_export.affine_rounding import learn_affine_rounding
 from mcu_export.calibrate import Ranges
 from mcu_export.graph import Graph, run_float
 from mcu_export.ops.base import Array
@@ -11,6 +12,7 @@ from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import quantize_network
 from mcu_export.reference import quantize_inputs, run_reference
 from mcu_export.schemes.affine_formats import RANGES
+from mcu_export.schemes.widths import INT4
 from mcu_export.search import before_softmax, relative_error
 
 
@@ -22,7 +24,7 @@ def best_ranges(
     The error is that of the search over frac bits, see :class:`mcu_export.search.Meter`.
 
     No method is the best everywhere: where a few large values carry the answer the whole range is,
-    where a long tail does not matter a part of it.
+    where a long tail does not matter a part of it. With 4-bit weights rounding is learned, too.
 
     Args:
         graph: the float network after the passes.
@@ -40,4 +42,7 @@ def best_ranges(
         values, formats = run_reference(quant, quantize_inputs(quant, samples)), quant.formats()
         return sum(relative_error(real[n], formats[n].dequantize(values[n])) for n in outputs)
 
-    return min((quantize_network(graph, ranges, scheme, method) for method in RANGES), key=error)
+    best = min((quantize_network(graph, ranges, scheme, method) for method in RANGES), key=error)
+    if scheme != INT4:
+        return best
+    return min(best, learn_affine_rounding(best, samples), key=error)

@@ -23,7 +23,7 @@ from mcu_export.ops import Array, Conv2D, Dense, DepthwiseConv2D, Op, Params
 from mcu_export.ops.windows import pad_image, patches, taps
 from mcu_export.quantgraph import QuantNode
 from mcu_export.schemes.arithmetic import Accumulate
-from mcu_export.search import Measured, Meter, Ran
+from mcu_export.search import Measured, Meter
 
 MAX_ROWS = 4096
 SAMPLES_AT_ONCE = 16
@@ -131,11 +131,11 @@ def compensated_weights(meter: Meter, now: Measured, node: Node) -> Params:
     The bias comes first: with 8 bits it is often the coarsest of all.
     """
     run = now.layers[node.name]
-    parts = _parts(node)
+    parts = weight_parts(node)
     biases = np.asarray(node.params["bias"], np.float64).reshape(parts.shape[:2])
     both = [
         _compensate(weights, bias, rows, run.layer)
-        for weights, bias, rows in zip(parts, biases, _input_rows(node, run), strict=True)
+        for weights, bias, rows in zip(parts, biases, input_rows(node, run.inputs[0]), strict=True)
     ]
     learned = np.stack([weights for weights, _ in both])
     shape = np.shape(node.params["weights"])
@@ -144,7 +144,7 @@ def compensated_weights(meter: Meter, now: Measured, node: Node) -> Params:
     return {"weights": learned.reshape(shape), "bias": np.concatenate([b for _, b in both])}
 
 
-def _parts(node: Node) -> Array:
+def weight_parts(node: Node) -> Array:
     """The weights, float64, as (parts, outputs, taps): outputs of a part read the same inputs."""
     weights = np.asarray(node.params["weights"], np.float64)
     if isinstance(node.op, DepthwiseConv2D):
@@ -234,13 +234,13 @@ def round_compensated(
     return result
 
 
-def _input_rows(node: Node, run: Ran) -> Array:
+def input_rows(node: Node, x: Array) -> Array:
     """What the outputs of each part see: (parts, rows, taps), integers in float32.
 
     About :data:`MAX_ROWS`, as many of each sample, at positions drawn by a fixed seed: those at
     equal distances would all lie in the same columns of some image.
     """
-    generator, x = np.random.default_rng(0), run.inputs[0]
+    generator = np.random.default_rng(0)
     found = []
     for start in range(0, len(x), SAMPLES_AT_ONCE):
         some = x[start : start + SAMPLES_AT_ONCE]

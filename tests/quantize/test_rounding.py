@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from mcu_export.affine_rounding import learn_affine_rounding
 from mcu_export.calibrate import calibrate
-from mcu_export.graph import Node
-from mcu_export.quantize import choose_formats, quantize
+from mcu_export.graph import Node, run_float
+from mcu_export.quantgraph import QuantGraph
+from mcu_export.quantize import choose_formats, quantize, quantize_network
+from mcu_export.reference import quantize_inputs, run_reference
 from mcu_export.rounding import (
     _factor,
     compensated_weights,
@@ -18,7 +21,7 @@ from mcu_export.rounding import (
 )
 from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.schemes.widths import UNIFORM
-from mcu_export.search import Choice, Measured, Meter
+from mcu_export.search import Choice, Measured, Meter, before_softmax, relative_error
 from tests.helpers import after_passes, draw, rng, toy
 
 
@@ -134,3 +137,24 @@ def test_inputs_that_depend_on_each_other_do_not_stop_the_rounding() -> None:
     assert np.isfinite(factor).all()
     assert np.array_equal(factor, np.triu(factor))
     assert np.allclose(factor @ factor.T, products, atol=1e-3 * np.trace(products))
+
+
+def test_four_bit_weights_learn_to_cancel_their_errors() -> None:
+    graph = after_passes(toy())
+    samples, others = draw(graph, 60), draw(graph, 40, seed=9)
+    plain = quantize_network(graph, calibrate(graph, samples), "int4", "mse")
+    learned = learn_affine_rounding(plain, samples)
+    output = before_softmax(graph, graph.outputs[0])
+
+    def error(quant: QuantGraph) -> float:
+        values = run_reference(quant, quantize_inputs(quant, others))[output]
+        return relative_error(
+            run_float(graph, others)[output], quant.formats()[output].dequantize(values)
+        )
+
+    assert error(learned) < 0.8 * error(plain)
+    for layer in learned.nodes:
+        if "weights" in layer.params:
+            assert layer.param_formats["weights"].bits == 4
+            assert -7 <= layer.params["weights"].min() <= layer.params["weights"].max() <= 7
+            assert layer.arithmetic.bound < 2**31

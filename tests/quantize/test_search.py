@@ -161,5 +161,5 @@ def test_affine_schemes_take_the_best_method_for_single_tensors(scheme: str) -> 
 
     best = sqnr("output")
     others = [sqnr(method) for method in RANGES]
-    assert best in others
+    assert best in others or scheme == "int4"  # which learns rounding, too
     assert best >= max(others) - 1.0  # it is chosen without the softmax at the end
