@@ -91,7 +91,10 @@ from mcu_export.errors import UsageError
 @click.option("--test-samples", default="", help="Samples of the self-test; default: --samples.")
 @click.option("--test-count", default=4, show_default=True, help="Samples in the self-test.")
 @click.option(
-    "--max-flash", type=int, metavar="BYTES", help="Fail if constants and code need more."
+    "--max-flash",
+    type=int,
+    metavar="BYTES",
+    help="Fail if constants and code need more; the search of --scheme mixed counts constants.",
 )
 @click.option(
     "--max-ram",

@@ -70,12 +70,23 @@ def _print(report: Report) -> None:
     view = page_view(report)
     for tile in view.tiles:
         click.echo(f"{tile.value:>14} {tile.unit:<6} {tile.text}")
-    columns = ["layer", "op", "format", "weights", "MACs#", "bytes#", "instructions#", "per MAC#"]
+    columns = [
+        "layer",
+        "op",
+        "bits",
+        "format",
+        "weights",
+        "MACs#",
+        "bytes#",
+        "instructions#",
+        "per MAC#",
+    ]
     columns += ["SNR dB#", "own SNR dB#", "saturated#"]
     rows = [
         (
             row.name,
             row.op,
+            row.bits,
             row.format,
             row.weights_format,
             row.macs,

@@ -41,6 +41,7 @@ class LayerView:
     title: str
     op: str
     shape: str
+    bits: str
     format: str
     weights_format: str
     shifts: str
@@ -215,6 +216,7 @@ def _layers(report: Report) -> list[LayerView]:
                 title=f"{layer['name']}, {layer['kernel']}",
                 op=layer["op"],
                 shape="\u00d7".join(map(str, layer["shape"])),
+                bits=_bits(layer),
                 format=seen.format,
                 weights_format=seen.weights_format,
                 shifts=_shifts(layer),
@@ -229,6 +231,13 @@ def _layers(report: Report) -> list[LayerView]:
             )
         )
     return rows
+
+
+def _bits(layer: dict[str, Any]) -> str:
+    """``16 x 8 > 16``: inputs times weights give the output."""
+    inputs = "/".join(str(bits) for bits in dict.fromkeys(layer["input_bits"]))
+    weights = f" \u00d7 {layer['weights_bits']}" if "weights_bits" in layer else ""
+    return f"{inputs}{weights} \u2192 {layer['output_bits']}"
 
 
 def _shifts(layer: dict[str, Any]) -> str:

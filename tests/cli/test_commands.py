@@ -241,3 +241,12 @@ def test_the_shell_completes_values(option: str, typed: str, offered: set[str]) 
     complete = ShellComplete(cli, {}, "mcu-export", "_MCU_EXPORT_COMPLETE")
     found = complete.get_completions(["export", option], typed)
     assert {item.value for item in found} == offered
+
+
+def test_inspect_with_samples_shows_channels(cli, small_samples: str) -> None:
+    layers = cli("inspect", MODEL, "--samples", small_samples, "--json").json()["channels"]
+    assert all(0 <= one["least"] <= one["median"] <= one["most"] for one in layers)
+    assert any(one["weights_lost_bits"] for one in layers)
+    text = cli("inspect", MODEL, "--samples", small_samples)
+    assert text.code == 0
+    assert "bits that the median loses" in text.out

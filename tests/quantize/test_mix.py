@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -108,7 +109,10 @@ def test_executors_change_nothing() -> None:
 
 
 def test_dask_gives_the_same() -> None:
-    distributed = pytest.importorskip("distributed", reason="dask is an optional extra")
+    if os.environ.get("CI") or os.environ.get("MCU_EXPORT_REQUIRE_DATA"):
+        import distributed  # noqa: PLC0415
+    else:
+        distributed = pytest.importorskip("distributed", reason="dask is an optional extra")
     with (
         distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster,
         open_executor(f"dask:{cluster.scheduler_address}") as executor,
