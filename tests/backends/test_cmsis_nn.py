@@ -16,11 +16,12 @@ from mcu_export.build import Target
 from mcu_export.errors import ToolchainError
 from mcu_export.exported import Exported, open_export
 from mcu_export.lower import lower
+from mcu_export.ops import DepthwiseConv2D, Padding
 from mcu_export.quantize import ABOUT_SCHEMES
 from mcu_export.reference import random_inputs
 from mcu_export.verify import verify
 from tests.backends.random_networks import random_layers, random_network
-from tests.cases.networks import CASES
+from tests.cases.networks import CASES, one_layer
 from tests.cases.test_cases import quantized, write_c
 from tests.contract import modern
 
@@ -139,6 +140,16 @@ def test_headers_of_another_release_do_not_compile(other: str, library, tmp_path
     exported = write_c(quantized(CASES["dense"](), "q7"), "cmsis-nn", tmp_path, other)
     with pytest.raises(ToolchainError, match=r"conflicting types for .arm_vector_sum_s8"):
         verify(exported, random_inputs(exported.quant, 1), Target())
+
+
+def test_a_3x3_window_far_beyond_the_image_is_not_the_library_s():
+    """Its kernel for 3x3 takes at least two columns of each window, whatever the padding."""
+    for right, kernel in ((1, "arm_depthwise_conv_wrapper"), (2, "plain-c")):
+        op = DepthwiseConv2D(padding=Padding(0, 0, 1, right))
+        params = {"weights": (3, 3, 3), "bias": (3,)}
+        quant = quantized(one_layer(op, (6, 6, 3), params), "q7")
+        (step,) = lower(quant, backend_of("cmsis-nn"), "net").steps
+        assert step.kernel.startswith(kernel)
 
 
 @pytest.mark.parametrize("release", ["6.0.0", "7.0.0"])

@@ -70,6 +70,18 @@ def last_pixel_fits(release: Release) -> Callable[[LayerContext], bool]:
     return constraint
 
 
+def reaches_one_beyond(context: LayerContext) -> bool:
+    """an 8-bit 3x3 window must not reach more than 1 pixel beyond bottom or right"""
+    op, shape, out = context.op, context.shapes[0], context.shape
+    small = calls.kernel_of(context) == (3, 3) and max(op.padding.top, op.padding.left) <= 1
+    general = calls.is_wide(context) or shape[2] != out[2] or op.dilation != (1, 1)
+    if general or not small:
+        return True
+    before = (op.padding.top, op.padding.left)
+    ends = [(out[i] - 1) * op.strides[i] - before[i] + 3 - shape[i] for i in (0, 1)]
+    return bool(max(ends) <= 1)
+
+
 def even_where_multiplied(context: LayerContext) -> bool:
     """with a channel multiplier the number of input channels must be even"""
     channels = context.shapes[0][2]
@@ -142,6 +154,7 @@ def kernels(release: Release, mve: bool) -> tuple[Kernel, ...]:
     )
     four_bits = came_with("arm_convolve_wrapper_s4", "5.0.0", release.four_bits)
     conv_s4 = (*CONV, four_bits, one_row_fits(mve))
+    depthwise = (*CONV, reaches_one_beyond)
     dw_s4 = (*CONV, four_bits, even_where_multiplied, not_on_mve(mve))
     return (
         Kernel("arm_convolve_wrapper_s4", Conv2D, S4, convolve, conv_s4),
@@ -149,7 +162,7 @@ def kernels(release: Release, mve: bool) -> tuple[Kernel, ...]:
         Kernel("arm_fully_connected_s4", Dense, S4, dense, (*DENSE, one_scale, four_bits)),
         Kernel("arm_convolve_wrapper_s4", Dense, S4, convolve, (*DENSE, four_bits)),
         Kernel("arm_convolve_wrapper", Conv2D, SCALED, convolve, conv),
-        Kernel("arm_depthwise_conv_wrapper", DepthwiseConv2D, SCALED, convolve, CONV),
+        Kernel("arm_depthwise_conv_wrapper", DepthwiseConv2D, SCALED, convolve, depthwise),
         Kernel("arm_fully_connected", Dense, SCALED, dense, (*DENSE, one_scale)),
         Kernel(
             "arm_fully_connected_per_channel",
