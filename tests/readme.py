@@ -1,6 +1,6 @@
 """The tables of the README that are made; run as a module it writes the support matrix.
 
-The measured ones are written by ``make bench BENCH_FLAGS=--readme``.
+The measured ones are written by ``python -m tests.bench --readme``.
 """
 
 from __future__ import annotations
