@@ -29,7 +29,9 @@ from mcu_export.ops import (
     Pad,
     Padding,
     Shape,
+    Transpose,
     TransposeConv2D,
+    elements,
 )
 from mcu_export.ops.windows import same_padding_2d
 
@@ -186,23 +188,42 @@ def pool(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
 
 
 def reduce_image(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
-    """Mean and Max over all axes between batch and channels: a global pooling."""
+    """Mean and Max over any axes but the batch: a global pooling.
+
+    Where they are not the height and width of an image, they become the height of one.
+    """
     value = as_value(node, inputs[0])
     full = importer.shape(value, node)
-    axes = {range(len(full))[int(axis)] for axis in as_known(node, inputs[1]).array.reshape(-1)}
-    if len(full) not in (3, 4) or axes != set(range(1, len(full) - 1)):
+    axes = sorted({range(len(full))[int(a)] for a in as_known(node, inputs[1]).array.reshape(-1)})
+    if not axes or axes[0] == 0 or full[0] != 1:
         raise unsupported(
             node,
-            f"reduces the axes {sorted(axes)} of the shape {full}",
-            "only a reduction over height and width (global pooling) is supported",
+            f"reduces the axes {axes} of the shape {full}",
+            "only a reduction that leaves the batch as it is, is supported",
         )
-    height, width = full[1], full[2] if len(full) == 4 else 1
-    source = importer.named(value, (height, width, full[-1]), node)
+    kept = [axis for axis in range(1, len(full)) if axis not in axes]
+    height, width = full[axes[0]], full[2] if len(full) == 4 and axes == [1, 2] else 1
+    if len(full) not in (3, 4) or axes != list(range(1, len(full) - 1)):
+        height = elements(tuple(full[axis] for axis in axes))
+        value = _axes_first(importer, node, value, (*axes, *kept))
+    rest = elements(tuple(full[axis] for axis in kept))
+    source = importer.named(value, (height, width, rest), node)
     kind = MaxPool2D if node.op == "Max" else AveragePool2D
     kernel = (height, width)
-    kept = node.flag("keep_dims", node.flag("keepdims", False))
-    middle = (1,) * (len(full) - 2) if kept else ()
-    return importer.emit(node, kind(kernel, kernel), [source], (full[0], *middle, full[-1]))
+    ones = node.flag("keep_dims", node.flag("keepdims", False))
+    sizes = [1 if axis in axes else size for axis, size in enumerate(full)]
+    shape = sizes if ones else [full[axis] for axis in (0, *kept)]
+    return importer.emit(node, kind(kernel, kernel), [source], tuple(shape))
+
+
+def _axes_first(importer: Importer, node: TfNode, value: Value, order: tuple[int, ...]) -> Value:
+    """The value with its axes, counted with the batch, in another order."""
+    if list(order) == sorted(order):
+        return value
+    source = importer.sample(value, node)
+    op = Transpose(tuple(axis - 1 for axis in order))
+    name = importer.builder.add(f"{node.name}/transposed", op, [source])
+    return Value(name, (1, *importer.builder.shapes[name]))
 
 
 def pad(importer: Importer, node: TfNode, inputs: Sequence[Result]) -> Result:
