@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mcu_export.backends.base import Call, Kernel, LayerContext
-from mcu_export.backends.plain_c import fast
+from mcu_export.backends.plain_c import fast, planes
 from mcu_export.backends.plain_c.affine_elements import (
     changes_format,
     function_layer,
@@ -175,16 +175,18 @@ def _svdf_time(context: LayerContext) -> Call:
 
 
 INT8 = frozenset({"int8"})
-PAIRED, BY_PLANES = (fast.small_sums,), (fast.sums_in_lanes,)
+PAIRED, BY_PLANES = (fast.small_sums,), (planes.sums_in_lanes,)
 
 AFFINE_KERNELS = (
     Kernel("plain-c conv2d, paired weights", Conv2D, INT8, fast.conv2d, PAIRED),
-    Kernel("plain-c depthwise_conv2d, by planes", DepthwiseConv2D, INT8, fast.depthwise, BY_PLANES),
+    Kernel(
+        "plain-c depthwise_conv2d, by planes", DepthwiseConv2D, INT8, planes.depthwise, BY_PLANES
+    ),
     Kernel(
         "plain-c depthwise_conv2d, by small planes",
         DepthwiseConv2D,
         INT8,
-        fast.small_depthwise,
+        planes.small_depthwise,
         BY_PLANES,
     ),
     Kernel("plain-c dense, paired weights", Dense, INT8, fast.dense, PAIRED),

@@ -1,7 +1,6 @@
-"""Fast kernels of plain-c: conv and dense on paired weights, depthwise plane by plane.
+"""Fast kernels of plain-c: conv and dense on paired weights.
 
-They serve q7 and int8, which differ in what becomes of a sum (:mod:`.sums`); depthwise also the
-other widths of power-of-two formats.
+They serve q7 and int8, which differ in what becomes of a sum (:mod:`.sums`).
 
 One generated source serves every core: the compiler's feature macros choose vectors (MVE), pairs
 of 16 bits (DSP) or plain C, and all give the same bits.
@@ -19,16 +18,13 @@ from mcu_export.backends.plain_c.packing import Paired, fits_accumulators, pair_
 from mcu_export.backends.plain_c.sums import (
     Result,
     Sums,
-    channel_axes,
     largest_input,
     sums_of,
 )
-from mcu_export.backends.plain_c.trailing import trail_of_pixels, trail_of_planes
+from mcu_export.backends.plain_c.trailing import trail_of_pixels
 from mcu_export.ops import elements
 from mcu_export.program import Const, Overlap
 
-PLANE_BYTES = 1024
-SMALL_PLANE_BYTES = 256
 MAX_OUT_SHIFT = 22
 WORDS = 8
 
@@ -113,68 +109,6 @@ class PairedDense(PairedKernel):
     in_size: int
 
 
-@dataclass(frozen=True)
-class PlaneDepthwise:
-    """Depthwise over one channel plane after the other; sizes in elements of the plane."""
-
-    result: Result
-    in_ctype: str
-    weight_ctype: str
-    ctype: str
-    zero: int
-    window: Window
-    multiplier: int
-    weight_count: int
-    three: bool
-    in_place: bool
-    pitch: int
-    rows: int
-    row_step: int
-    tap_row: int
-    pair_width: int
-    pair_step_end: int
-    odd_width: bool
-    plane_elements: int
-    blocks: int
-    block_rows: int
-    first_pixel: int
-    copy_rows: int
-    copy_width: int
-    kept_rows: int
-    kept_from: int
-    kept_elements: int
-    out_row: int
-
-    @property
-    def scatter(self) -> str:
-        """The intrinsic that stores four outputs."""
-        return (
-            "vstrbq_scatter_offset_p_s32"
-            if self.ctype == "int8_t"
-            else "vstrhq_scatter_shifted_offset_p_s32"
-        )
-
-    @property
-    def two_steps(self) -> int:
-        """Elements of the plane from one pair of outputs to the next."""
-        return 2 * self.window.stride_x
-
-    @property
-    def two_rows(self) -> int:
-        """Elements of two rows of the plane."""
-        return 2 * self.pitch
-
-    @property
-    def two_outputs(self) -> int:
-        """Elements of two output pixels."""
-        return 2 * self.window.out_channels
-
-    @property
-    def three_outputs(self) -> int:
-        """Elements of three output pixels."""
-        return 3 * self.window.out_channels
-
-
 def paired_of(context: LayerContext, sums: Sums) -> Paired:
     """The weights of a conv or dense layer, paired."""
     dense = context.params["weights"].ndim == 2
@@ -193,14 +127,6 @@ def small_shift(context: LayerContext) -> bool:
     return bool(context.arithmetic.out_shift <= MAX_OUT_SHIFT)
 
 
-def sums_in_lanes(context: LayerContext) -> bool:
-    """The results must be shifted to the right by 2 to 22, the sums must fit 32 bits."""
-    sums = sums_of(context)
-    largest = int(np.abs(sums.weights).sum(axis=channel_axes(context)).max())
-    fits = largest * largest_input(context) + sums.start < 2**31
-    return fits and bool(sums.result.lanes)
-
-
 def paired_const(context: LayerContext, paired: Paired, axes: str) -> Const:
     """Weights in pairs."""
     fmt = context.layer.param_formats["weights"]
@@ -209,7 +135,8 @@ def paired_const(context: LayerContext, paired: Paired, axes: str) -> Const:
     return Const(context.name("weights"), "int16_t", paired.elements.ravel(), comment, WORDS)
 
 
-def _arguments(context: LayerContext, sums: Sums, scratch: str = "") -> tuple[str, ...]:
+def sum_arguments(context: LayerContext, sums: Sums, scratch: str = "") -> tuple[str, ...]:
+    """C arguments: input, weights, what becomes of the sums, scratch memory, output."""
     return (
         context.inputs[0],
         context.name("weights"),
@@ -252,7 +179,7 @@ def conv2d(context: LayerContext) -> Call:
     scratch = context.scratch((2 if kernel.pairs else 1) * paired.taps, "int16_t")
     return Call(
         "conv2d",
-        arguments=_arguments(context, sums, scratch.variable),
+        arguments=sum_arguments(context, sums, scratch.variable),
         source=("plain_c/conv2d_packed.c.j2", kernel),
         defines=sums.defines,
         consts=(paired_const(context, paired, "out, h, w, in"), *sums.consts),
@@ -279,81 +206,9 @@ def dense(context: LayerContext) -> Call:
     )
     return Call(
         "dense",
-        arguments=_arguments(context, sums),
+        arguments=sum_arguments(context, sums),
         source=("plain_c/dense_packed.c.j2", kernel),
         defines=sums.defines,
         consts=(paired_const(context, paired, "out, in"), *sums.consts),
         helpers=sums.helpers,
-    )
-
-
-def depthwise(context: LayerContext, plane_bytes: int = PLANE_BYTES) -> Call:
-    """Call of a depthwise convolution plane by plane; a piece of one has ``plane_bytes``."""
-    sums = sums_of(context)
-    weights = sums.weights
-    window = window_of(context, (weights.shape[0], weights.shape[1]))
-    kernel = _plane_kernel(context, window, sums, plane_bytes)
-    scratch = context.scratch(kernel.plane_elements, "int16_t")
-    by_channel = weights.transpose(2, 0, 1)
-    return Call(
-        "depthwise_conv2d",
-        arguments=_arguments(context, sums, scratch.variable),
-        source=("plain_c/depthwise_plane.c.j2", kernel),
-        defines=sums.defines,
-        consts=(
-            context.const("weights", by_channel, "out, h, w"),
-            *sums.consts,
-        ),
-        scratch=scratch,
-        overlaps=(Overlap(0, 0, exact=True),) if kernel.in_place else (),
-    )
-
-
-def small_depthwise(context: LayerContext) -> Call:
-    """The same with less scratch memory."""
-    return depthwise(context, SMALL_PLANE_BYTES)
-
-
-def _plane_kernel(context: LayerContext, w: Window, sums: Sums, plane_bytes: int) -> PlaneDepthwise:
-    multiplier = w.out_channels // w.in_channels
-    span_y = (w.kernel_height - 1) * w.dilation_y + 1
-    span_x = (w.kernel_width - 1) * w.dilation_x + 1
-    width = (w.out_width - 1) * w.stride_x + span_x
-    pitch = -(-max(width, w.pad_left + 1) // 4) * 4
-    # As many output rows at a time as the input rows of them fit.
-    fitting = (plane_bytes // (2 * pitch) - span_y) // w.stride_y + 1
-    block = min(max(fitting, 1), w.out_height)
-    rows = (block - 1) * w.stride_y + span_y
-    kept = max(0, rows - block * w.stride_y)
-    three = (w.kernel_height, w.kernel_width, w.dilation_y, w.dilation_x) == (3, 3, 1, 1)
-    return PlaneDepthwise(
-        result=sums.result,
-        in_ctype=context.in_ctypes[0],
-        weight_ctype=context.param_ctype("weights"),
-        ctype=context.ctype,
-        zero=sums.zero,
-        window=w,
-        multiplier=multiplier,
-        weight_count=w.kernel_height * w.kernel_width,
-        three=three and w.stride_x <= 2,
-        in_place=multiplier == 1
-        and context.in_ctypes[0] == context.ctype
-        and trail_of_planes(w, block),
-        pitch=pitch,
-        rows=rows,
-        row_step=w.stride_y * pitch,
-        tap_row=w.dilation_y * pitch,
-        pair_width=w.out_width // 2,
-        pair_step_end=w.out_width // 2 * 2 * w.stride_x,
-        odd_width=w.out_width % 2 == 1,
-        plane_elements=rows * pitch + 4 * w.stride_x,
-        blocks=-(-w.out_height // block),
-        block_rows=block,
-        first_pixel=w.pad_top * pitch + w.pad_left,
-        copy_rows=max(0, min(w.in_height, rows - w.pad_top)),
-        copy_width=max(0, min(w.in_width, width - w.pad_left)),
-        kept_rows=kept,
-        kept_from=(rows - kept) * pitch,
-        kept_elements=kept * pitch,
-        out_row=w.out_width * w.out_channels,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mcu_export.backends.base import Call, Cost, Kernel, LayerContext
-from mcu_export.backends.plain_c import columns, fast
+from mcu_export.backends.plain_c import columns, fast, planes
 from mcu_export.backends.plain_c.affine_moves import fill_call
 from mcu_export.backends.plain_c.binary import binary_call
 from mcu_export.backends.plain_c.elements import (
@@ -269,14 +269,14 @@ KERNELS = (
         "plain-c depthwise_conv2d, by planes",
         DepthwiseConv2D,
         POWER_OF_TWO,
-        fast.depthwise,
+        planes.depthwise,
         cost=Cost(1.2, 4.8, 3.6),
     ),
     Kernel(
         "plain-c depthwise_conv2d, by small planes",
         DepthwiseConv2D,
         POWER_OF_TWO,
-        fast.small_depthwise,
+        planes.small_depthwise,
         cost=Cost(1.3, 5.5, 4.5),
     ),
     Kernel(
