@@ -22,6 +22,7 @@ from mcu_export.lower import lower
 from mcu_export.mix_costs import Costs, macs_cost
 from mcu_export.mix_search import Mixed, search_mix
 from mcu_export.network_file import write_network
+from mcu_export.ops import Reshape
 from mcu_export.ops.base import Array, elements
 from mcu_export.options import Options, check_options
 from mcu_export.passes import run_passes
@@ -78,6 +79,7 @@ def make_export(
     """
     options = check_options(options, model)
     source = _load(model, options)
+    _check_computes(source.graph, model)
     _check_labels(options.labels, source.graph)
     inputs = _samples(samples, source.graph, source.given)
     quant, mixed = _quantized(source, inputs, options, progress)
@@ -146,6 +148,15 @@ def _load(model: Path, options: Options) -> _Source:
             fix="leave the option out, or give the float network",
         )
     return _Source(network.graph, (), network)
+
+
+def _check_computes(graph: Graph, model: Path) -> None:
+    if all(isinstance(node.op, Reshape) for node in graph.nodes):
+        raise ModelFileError(
+            "the network has no layer that computes",
+            where=str(model),
+            fix="give the file with the layers; `mcu-export inspect` shows what was loaded",
+        )
 
 
 def _trained(graph: Graph, model: Path, options: Options) -> QuantGraph | None:

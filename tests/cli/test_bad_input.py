@@ -60,6 +60,16 @@ def test_a_model_that_cannot_be_read(what: str, cli, small_samples: str, tmp_pat
     assert cli("inspect", model).code == 3
 
 
+def test_a_network_that_computes_nothing(tf: ModuleType, cli, tmp_path: Path) -> None:
+    layers = tf.keras.layers
+    model = tmp_path / "flat.keras"
+    tf.keras.Sequential([layers.Input((3, 2)), layers.Flatten()]).save(model)
+    np.savez(tmp_path / "x.npz", x=np.ones((4, 3, 2), np.float32))
+    done = cli("export", model, "-o", tmp_path / "out", "--samples", tmp_path / "x.npz")
+    assert_error(done, 3, "model file")
+    assert "no layer that computes" in done.err
+
+
 def test_an_unknown_layer(tf: ModuleType, cli, small_samples: str, tmp_path: Path) -> None:
     layers = tf.keras.layers
     model = tf.keras.Sequential([layers.Input((8, 4)), layers.UnitNormalization(name="strange")])
