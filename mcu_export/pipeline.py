@@ -82,12 +82,12 @@ def make_export(
     _check_computes(source.graph, model)
     _check_labels(options.labels, source.graph)
     inputs = _samples(samples, source.graph, source.given)
+    shown = load_samples(test_samples, source.graph.inputs) if test_samples else inputs
     quant, mixed = _quantized(source, inputs, options, progress)
     backend = backend_of(options.backend, options.cmsis_nn_version)
     program, layout = fit(
         quant, backend, options.name, options.labels, options.optimize, options.max_ram
     )
-    shown = load_samples(test_samples, source.graph.inputs) if test_samples else inputs
     golden = golden_of(quant, shown, options.test_count)
     rendered = render(program, layout, golden, title(model), options.templates, options.emit)
     content = manifest(quant, program, layout, _manifest_options(options), _model_facts(model))
