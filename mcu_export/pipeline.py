@@ -172,7 +172,9 @@ def _trained(graph: Graph, model: Path, options: Options) -> QuantGraph | None:
             where=str(model),
             fix="name another --calibration, such as output, to choose formats anew",
         )
-    return quantize(graph, trained.scheme, trained.activations, trained.params)
+    return quantize(
+        graph, trained.scheme, trained.activations, trained.params, used_bits=trained.used_bits
+    )
 
 
 def _quantized(

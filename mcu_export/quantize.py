@@ -185,6 +185,22 @@ def quantize(
     return QuantGraph(graph, scheme, formats, tuple(nodes))
 
 
+def used_bits_of(quant: QuantGraph) -> dict[str, int]:
+    """For each value that may use fewer bits than its type, those that its limits need.
+
+    :func:`quantize` with them gives the same limits again.
+    """
+    limits = {
+        layer.name: (int(layer.arithmetic.low), int(layer.arithmetic.high))
+        for layer in quant.nodes
+        if isinstance(layer.arithmetic, LIMITED)
+    }
+    return {
+        name: 1 + max((end if end >= 0 else ~end).bit_length() for end in ends)
+        for name, ends in limits.items()
+    }
+
+
 def quantize_layer(
     node: Node,
     inputs: list[Value],

@@ -18,15 +18,20 @@ MEMBER = "mcu_export_formats.json"
 VERSION = 1
 # No sum of frac bits leaves 32 bits by far; what a file says beyond is damage.
 MAX_FRAC_BITS = 1000
+MAX_BITS = 16
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedFormats:
-    """Formats of every value and constant, by the names of the network after the passes."""
+    """Formats of every value and constant, by the names of the network after the passes.
+
+    ``used_bits`` are those of :func:`mcu_export.quantize.quantize`.
+    """
 
     scheme: str
     activations: Mapping[str, PowerOfTwo]
     params: Mapping[str, Mapping[str, PowerOfTwo]]
+    used_bits: Mapping[str, int]
 
 
 def formats_text(formats: TrainedFormats) -> str:
@@ -39,6 +44,7 @@ def formats_text(formats: TrainedFormats) -> str:
             name: {role: _pair(fmt) for role, fmt in roles.items()}
             for name, roles in formats.params.items()
         },
+        "used_bits": dict(formats.used_bits),
     }
     return json.dumps(content, indent=1) + "\n"
 
@@ -63,6 +69,7 @@ def parse_formats(content: Mapping[str, Any], where: str) -> TrainedFormats:
                 name: {role: _format(pair) for role, pair in roles.items()}
                 for name, roles in content["params"].items()
             },
+            {name: _used(bits) for name, bits in content["used_bits"].items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{MEMBER} is damaged: {error}", where=where) from error
@@ -70,6 +77,12 @@ def parse_formats(content: Mapping[str, Any], where: str) -> TrainedFormats:
 
 def _pair(fmt: PowerOfTwo) -> list[int]:
     return [fmt.bits, fmt.frac_bits]
+
+
+def _used(bits: Any) -> int:
+    if type(bits) is not int or not 1 <= bits <= MAX_BITS:
+        raise ValueError(f"{bits!r} are no bits of an integer")
+    return bits
 
 
 def _format(pair: Any) -> PowerOfTwo:

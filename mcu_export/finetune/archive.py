@@ -12,6 +12,7 @@ from mcu_export.graph import Graph
 from mcu_export.loaders import load
 from mcu_export.passes import run_passes
 from mcu_export.quantgraph import QuantGraph
+from mcu_export.quantize import used_bits_of
 from mcu_export.trained_formats import MEMBER, TrainedFormats, formats_text
 from mcu_export.write import write_files
 
@@ -51,9 +52,11 @@ def _renamed(quant: QuantGraph, graph: Graph) -> TrainedFormats:
         raise InternalError("the saved network has other layers", where=MEMBER)
     inputs = zip(graph.inputs, quant.graph.inputs, strict=True)
     layers = list(zip(graph.nodes, quant.nodes, strict=True))
+    used = used_bits_of(quant)
     return TrainedFormats(
         quant.scheme,
         {new.name: quant.input_formats[old.name] for new, old in inputs}
         | {new.name: old.format for new, old in layers},
         {new.name: old.param_formats for new, old in layers},
+        {new.name: used[old.name] for new, old in layers if old.name in used},
     )

@@ -2,7 +2,7 @@
 
 Straight-through estimation (Bengio et al. 2013): forward, every layer gives exactly what
 :mod:`mcu_export.reference` computes; backward, it is the float layer on the same real values, and a
-value at the end of its format's range has no gradient.
+value at the end of its layer's range has no gradient.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class TrainableNetwork:
         for layer in quant.nodes:
             name, sources = layer.name, layer.node.inputs
             integers[name] = run_layer(layer, [integers[source] for source in sources])
-            low, high = layer.format.dequantize([layer.format.lowest, layer.format.highest])
+            low, high = layer.format.dequantize([layer.arithmetic.low, layer.arithmetic.high])
             real = self.layer(layer.node, [values[source] for source in sources])
             real = tensorflow().clip_by_value(real, np.float32(low), np.float32(high))
             stored = _constant(layer.format.dequantize(integers[name]))

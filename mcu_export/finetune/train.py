@@ -14,7 +14,7 @@ from mcu_export.finetune.network import TrainableNetwork, constants
 from mcu_export.finetune.tensorflow import keras, tensorflow
 from mcu_export.ops.base import Array, Params
 from mcu_export.quantgraph import QuantGraph
-from mcu_export.quantize import quantize
+from mcu_export.quantize import quantize, used_bits_of
 from mcu_export.reference import quantize_inputs, run_batches
 from mcu_export.schemes.widths import POWER_OF_TWO
 from mcu_export.search import before_softmax
@@ -176,10 +176,10 @@ class _Loop:
 
 
 def requantize(quant: QuantGraph, values: Mapping[str, Params]) -> QuantGraph:
-    """The network with other constants in the formats that it has."""
+    """The network with other constants in the formats and limits that it has."""
     formats: dict[str, Any] = quant.formats()
     params: dict[str, Any] = {layer.name: layer.param_formats for layer in quant.nodes}
-    return quantize(quant.graph, quant.scheme, formats, params, values)
+    return quantize(quant.graph, quant.scheme, formats, params, values, used_bits_of(quant))
 
 
 def _split(count: int, share: float, random: np.random.Generator) -> tuple[Array, Array]:

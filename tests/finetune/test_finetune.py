@@ -12,10 +12,13 @@ import pytest
 import mcu_export
 from mcu_export.calibrate import calibrate
 from mcu_export.exported import open_export
+from mcu_export.finetune.archive import save_keras
 from mcu_export.finetune.network import constants
 from mcu_export.finetune.train import Training, finetune, requantize
+from mcu_export.options import Options
+from mcu_export.pipeline import quantize_model
 from mcu_export.quantgraph import QuantGraph
-from mcu_export.quantize import quantize_network
+from mcu_export.quantize import quantize, quantize_network
 from mcu_export.reference import quantize_inputs, run_reference
 from mcu_export.trained_formats import MEMBER
 from tests.cli.tool import CALIBRATION, MODEL, TEST, Result, assert_error
@@ -42,6 +45,25 @@ def _same_integers(first: QuantGraph, second: QuantGraph) -> None:
 def test_training_starts_from_the_integers_of_the_export(scheme: str) -> None:
     quant, _ = _toy(scheme)
     _same_integers(requantize(quant, constants(quant)), quant)
+
+
+def test_activations_that_use_fewer_bits_keep_their_limits(tf, tmp_path: Path) -> None:
+    """As the search makes them in q15; behind them weights may have more bits."""
+    wide, samples = _toy("q15")
+    wanted = {layer.name: layer.param_formats for layer in wide.nodes}
+    used = {layer.name: 13 for layer in wide.nodes}
+    quant = quantize(wide.graph, "q15", wide.formats(), wanted, used_bits=used)
+    assert any(a.arithmetic != b.arithmetic for a, b in zip(quant.nodes, wide.nodes, strict=True))
+    _same_integers(requantize(quant, constants(quant)), quant)
+    labels = np.random.default_rng(1).integers(0, 5, 60)
+    made = finetune(quant, samples, labels, Training(epochs=1, batch=60, learning_rate=1e-3))
+    save_keras(made, tmp_path / "net.keras")
+    x = {tensor.name: samples[tensor.name] for tensor in wide.graph.inputs}
+    np.savez(tmp_path / "x.npz", **x)
+    again, _ = quantize_model(
+        tmp_path / "net.keras", str(tmp_path / "x.npz"), Options(scheme="q15")
+    )
+    _same_integers(again, made.quant)
 
 
 def test_training_lowers_the_loss_and_depends_on_the_seed_alone(tf) -> None:
