@@ -13,17 +13,17 @@ from dataclasses import replace
 import numpy as np
 
 from mcu_export.graph import run_float
-from mcu_export.ops import Array, DepthwiseConv2D
+from mcu_export.nearest_plane import damped, round_compensated
+from mcu_export.ops import Array
 from mcu_export.ops.base import Params
 from mcu_export.quantgraph import QuantGraph, QuantNode
 from mcu_export.reference import quantize_inputs, run_layer
 from mcu_export.rounding import (
-    DAMPING,
-    MIN_ACTIVE,
     input_rows,
-    round_compensated,
+    missing_bias,
     tap_count,
     weight_parts,
+    whole_weights,
 )
 from mcu_export.samples import spread
 from mcu_export.schemes.affine import assemble
@@ -87,13 +87,10 @@ def _compensated(layer: QuantNode, centered: Array) -> Params:
     in_steps = replace(node, params={"weights": weights / formats["weights"].along(weights.ndim)})
     rows, most = input_rows(node, centered.astype(np.float32)), formats["weights"].highest
     both = [_round(w, x, most) for w, x in zip(weight_parts(in_steps), rows, strict=True)]
-    learned = np.stack([rounded for rounded, _ in both])
-    if isinstance(node.op, DepthwiseConv2D):
-        learned = learned.reshape(-1, learned.shape[-1]).T
     plain = formats["bias"].quantize(np.asarray(node.params["bias"], np.float64))
     shift = np.concatenate([moved for _, moved in both])
     return {
-        "weights": learned.reshape(weights.shape).astype(np.int64),
+        "weights": whole_weights(node, [rounded for rounded, _ in both]).astype(np.int64),
         "bias": plain + np.round(shift).astype(np.int64),
     }
 
@@ -102,8 +99,7 @@ def _round(weights: Array, inputs: Array, most: int) -> tuple[Array, Array]:
     """Integers for weights (out, taps) in steps and inputs (rows, taps), and shifts of the bias."""
     mean = inputs.mean(axis=0, dtype=np.float64)
     products = (inputs.T @ inputs).astype(np.float64) / len(inputs) - np.outer(mean, mean)
-    level = max(float(np.trace(products)) / len(products), 0.0)
-    products += np.eye(len(products)) * (DAMPING * level + 1e-9)
+    products = damped(products, float(np.trace(products)))
     limits = np.full(len(products), most)
     order = np.argsort(-np.diag(products), kind="stable")
     rounded = round_compensated(weights, products, -limits, limits, order)
@@ -111,15 +107,8 @@ def _round(weights: Array, inputs: Array, most: int) -> tuple[Array, Array]:
 
 
 def _corrected(layer: QuantNode, output: Array, real: Array) -> Params:
-    """The layer's constants with the mean error of each channel taken from its bias.
-
-    A bias moves only outputs that lie between the limits, so the error is divided by their share.
-    """
-    a, channels = layer.arithmetic, layer.node.shape[-1]
-    error = real - layer.format.dequantize(output)
-    between = ((output > a.low) & (output < a.high)).reshape(-1, channels).mean(axis=0)
-    mean = error.reshape(-1, channels).mean(axis=0)
-    shift = np.where(between >= MIN_ACTIVE, mean / np.maximum(between, MIN_ACTIVE), 0.0)
+    """The layer's constants with the mean error of each channel taken from its bias."""
     step = layer.param_formats["bias"].along(1)
+    shift = missing_bias(layer, output, real)
     moved = layer.params["bias"] + np.round(shift / step).astype(np.int64)
     return {"weights": layer.params["weights"], "bias": moved}

@@ -14,11 +14,12 @@ the error of the network's output:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from mcu_export.graph import Node
+from mcu_export.nearest_plane import damped, round_compensated
 from mcu_export.ops import Array, Conv2D, Dense, DepthwiseConv2D, Op, Params
 from mcu_export.ops.windows import pad_image, patches, taps
 from mcu_export.quantgraph import QuantNode
@@ -27,10 +28,6 @@ from mcu_export.search import Measured, Meter
 
 MAX_ROWS = 4096
 SAMPLES_AT_ONCE = 16
-BLOCK = 64
-# Added to the diagonal of the inputs' products, relative to its mean: few samples leave directions
-# in which nothing was seen, and no error may be hidden there.
-DAMPING = 0.01
 # A channel that hardly ever lies between its limits cannot be moved by its bias.
 MIN_ACTIVE = 0.02
 
@@ -110,19 +107,29 @@ def tap_count(node: Node) -> int:
 
 
 def corrected_bias(meter: Meter, now: Measured, node: Node) -> Params:
-    """The layer's constants with the mean error of each channel taken from its bias.
+    """The layer's constants with the mean error of each channel taken from its bias."""
+    run, constants = now.layers[node.name], _constants(now, node)
+    shift = missing_bias(run.layer, run.output, meter.real[node.name])
+    return {"weights": constants["weights"], "bias": np.asarray(constants["bias"]) + shift}
+
+
+def missing_bias(layer: QuantNode, output: Array, real: Array) -> Array:
+    """What each channel's bias lacks, in real units, for outputs that are right in the mean.
 
     A bias moves only outputs that lie between the limits, so the error is divided by their share.
+
+    Args:
+        layer: the layer in integers.
+        output: its integer output (samples, *shape).
+        real: what the output should be.
     """
-    run, constants = now.layers[node.name], _constants(now, node)
-    channels = node.shape[-1]
-    error = meter.real[node.name] - run.layer.format.dequantize(run.output)
-    arithmetic = run.layer.arithmetic
-    between = (run.output > arithmetic.low) & (run.output < arithmetic.high)
+    a, channels = layer.arithmetic, layer.node.shape[-1]
+    error = real - layer.format.dequantize(output)
+    between = (output > a.low) & (output < a.high)
     share = between.reshape(-1, channels).mean(axis=0)
     mean = error.reshape(-1, channels).mean(axis=0)
-    shift = np.where(share >= MIN_ACTIVE, mean / np.maximum(share, MIN_ACTIVE), 0.0)
-    return {"weights": constants["weights"], "bias": np.asarray(constants["bias"]) + shift}
+    shift: Array = np.where(share >= MIN_ACTIVE, mean / np.maximum(share, MIN_ACTIVE), 0.0)
+    return shift
 
 
 def compensated_weights(meter: Meter, now: Measured, node: Node) -> Params:
@@ -137,11 +144,8 @@ def compensated_weights(meter: Meter, now: Measured, node: Node) -> Params:
         _compensate(weights, bias, rows, run.layer)
         for weights, bias, rows in zip(parts, biases, input_rows(node, run.inputs[0]), strict=True)
     ]
-    learned = np.stack([weights for weights, _ in both])
-    shape = np.shape(node.params["weights"])
-    if isinstance(node.op, DepthwiseConv2D):
-        learned = learned.reshape(-1, learned.shape[-1]).T
-    return {"weights": learned.reshape(shape), "bias": np.concatenate([b for _, b in both])}
+    weights = whole_weights(node, [weights for weights, _ in both])
+    return {"weights": weights, "bias": np.concatenate([b for _, b in both])}
 
 
 def weight_parts(node: Node) -> Array:
@@ -150,6 +154,14 @@ def weight_parts(node: Node) -> Array:
     if isinstance(node.op, DepthwiseConv2D):
         return weights.reshape(-1, weights.shape[2]).T[:, None, :]
     return weights.reshape(1, len(weights), -1)
+
+
+def whole_weights(node: Node, parts: Sequence[Array]) -> Array:
+    """The weights in the order of the graph; undoes :func:`weight_parts`."""
+    whole = np.stack(parts)
+    if isinstance(node.op, DepthwiseConv2D):
+        whole = whole.reshape(-1, whole.shape[-1]).T
+    return whole.reshape(np.shape(node.params["weights"]))
 
 
 def _constants(now: Measured, node: Node) -> Params:
@@ -168,8 +180,7 @@ def _compensate(
     assert isinstance(arithmetic, Accumulate)
     mean = inputs.mean(axis=0, dtype=np.float64)
     products = (inputs.T @ inputs).astype(np.float64) / len(inputs)
-    level = max(float(np.trace(products) - mean @ mean) / len(products), 0.0)
-    products += np.eye(len(products)) * (DAMPING * level + 1e-9)
+    products = damped(products, float(np.trace(products) - mean @ mean))
     one = 2.0**arithmetic.bias_shift
     corner, side = np.array([[one * one]]), one * mean
     both = np.block([[corner, side[None, :]], [side[:, None], products]])
@@ -180,58 +191,6 @@ def _compensate(
     wanted = np.concatenate([bias[:, None], weights], axis=1) * scale
     rounded = round_compensated(wanted, both, low, high, order) / scale
     return rounded[:, 1:], rounded[:, 0]
-
-
-def _factor(products: Array) -> Array:
-    """The upper triangular ``r`` with ``r @ r.T == products``: Cholesky's, from the last tap on.
-
-    Inputs that depend on each other make the matrix singular in all but name. It then gets a ridge,
-    ten times as large each time, which spreads errors less.
-    """
-    eye, ridge = np.eye(len(products)), 0.0
-    scale = float(np.trace(products)) / len(products) or 1.0
-    while True:
-        try:
-            factor: Array = np.linalg.cholesky((products + ridge * scale * eye)[::-1, ::-1])
-            return factor[::-1, ::-1]
-        except np.linalg.LinAlgError:
-            if ridge > 1:
-                raise
-            ridge = 10 * ridge or 1e-8
-
-
-def round_compensated(
-    weights: Array, products: Array, low: Array, high: Array, order: Array
-) -> Array:
-    """Integers near ``weights`` (out, taps) with a small ``error @ products @ error.T``.
-
-    With ``products = r @ r.T`` that is the length of ``error @ r``, whose element k depends on the
-    errors of the taps up to k: each tap in turn takes the integer that brings it nearest to zero
-    (Babai 1986, "nearest plane"; the same integers as those of GPTQ, without an inverse).
-
-    Args:
-        weights: in units of their step.
-        products: mean products of the inputs of the taps (taps, taps); positive definite.
-        low, high: limits of the integers of each tap.
-        order: of the taps; errors of the first can be spread over all others.
-    """
-    wanted, low, high = weights[:, order], low[order], high[order]
-    factor = _factor(products[np.ix_(order, order)])
-    spread = factor / np.diag(factor)
-    rounded, errors, before = (np.zeros_like(wanted) for _ in range(3))
-    taps_count = wanted.shape[1]
-    for start in range(0, taps_count, BLOCK):
-        # Within a block an error spreads at once; over all later blocks in one matrix product.
-        stop = min(start + BLOCK, taps_count)
-        for tap in range(start, stop):
-            nearest = np.floor(wanted[:, tap] - before[:, tap] + 0.5)
-            rounded[:, tap] = np.clip(nearest, low[tap], high[tap])
-            errors[:, tap] = rounded[:, tap] - wanted[:, tap]
-            before[:, tap + 1 : stop] += np.outer(errors[:, tap], spread[tap, tap + 1 : stop])
-        before[:, stop:] += errors[:, start:stop] @ spread[start:stop, stop:]
-    result = np.empty_like(rounded)
-    result[:, order] = rounded
-    return result
 
 
 def input_rows(node: Node, x: Array) -> Array:

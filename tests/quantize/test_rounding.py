@@ -9,15 +9,14 @@ import numpy as np
 from mcu_export.affine_rounding import learn_affine_rounding
 from mcu_export.calibrate import calibrate
 from mcu_export.graph import Node, run_float
+from mcu_export.nearest_plane import _factor, round_compensated
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import choose_formats, quantize, quantize_network
 from mcu_export.reference import quantize_inputs, run_reference
 from mcu_export.rounding import (
-    _factor,
     compensated_weights,
     corrected_bias,
     learn_rounding,
-    round_compensated,
 )
 from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.schemes.widths import UNIFORM
