@@ -14,7 +14,7 @@ import numpy as np
 from mcu_export.backends.base import Call, LayerContext
 from mcu_export.backends.plain_c.kernels import Window, window_of
 from mcu_export.backends.plain_c.packing import GROUP, in_quads, padded_taps
-from mcu_export.backends.plain_c.sums import Result, Sums, shifted_sums
+from mcu_export.backends.plain_c.sums import SumKernel, Sums, shifted_sums
 from mcu_export.backends.plain_c.trailing import trail_of_pixels
 from mcu_export.ops import elements
 from mcu_export.program import Const, Overlap, ctype_bytes
@@ -23,54 +23,23 @@ ALIGNMENT = 4
 
 
 @dataclass(frozen=True)
-class ColumnKernel:
-    """What conv and dense share; ``taps`` of an output channel include the padding to fours."""
+class ColumnKernel(SumKernel):
+    """What conv and dense share; taps are padded to fours."""
 
-    result: Result
     ctype: str
     weight_ctype: str
     weight_bits: int
-    outputs: int
-    taps: int
-
-    @property
-    def odd_output(self) -> bool:
-        """Whether the last output channel has no second one."""
-        return self.outputs % 2 == 1
-
-    @property
-    def two_taps(self) -> int:
-        """Weights of two output channels; inputs of two pixels."""
-        return 2 * self.taps
-
-    @property
-    def two_outputs(self) -> int:
-        """Elements of two output pixels."""
-        return 2 * self.outputs
-
-    @property
-    def second_odd(self) -> int:
-        """Distance of an odd channel of the second pixel from the even one of the first."""
-        return self.outputs + 1
 
 
 @dataclass(frozen=True)
 class ColumnConv(ColumnKernel):
-    """Convolution, two pixels at a time.
-
-    ``pairs`` and ``single``: there are two pixels, there is a last single one. ``last_x`` is the
-    last column at which a window lies inside.
-    """
+    """Convolution, two pixels at a time."""
 
     window: Window
     in_ctype: str
     in_bits: int
     in_row: int
-    row_taps: int
     pad_taps: int
-    last_x: int
-    pairs: bool
-    single: bool
 
 
 @dataclass(frozen=True)
@@ -114,21 +83,17 @@ def conv2d(context: LayerContext) -> Call:
     """Call of a convolution on columns."""
     sums, weights = shifted_sums(context), context.params["weights"]
     window = window_of(context, (weights.shape[1], weights.shape[2]))
-    pixels, real_taps = window.out_height * window.out_width, sums.flat_weights.shape[1]
-    in_ctype, taps = context.in_ctypes[0], padded_taps(real_taps)
+    real_taps, in_ctype = sums.flat_weights.shape[1], context.in_ctypes[0]
+    taps = padded_taps(real_taps)
     kernel = ColumnConv(
         **_shared(context, sums, taps),  # type: ignore[arg-type]
         window=window,
         in_ctype=in_ctype,
         in_bits=8 * ctype_bytes(in_ctype),
         in_row=window.in_width * window.in_channels,
-        row_taps=window.kernel_width * window.in_channels,
         pad_taps=taps - real_taps,
-        last_x=window.in_width - (window.kernel_width - 1) * window.dilation_x - 1,
-        pairs=pixels > 1,
-        single=pixels % 2 == 1,
     )
-    scratch = context.scratch((2 if kernel.pairs else 1) * taps, "int16_t")
+    scratch = context.scratch((2 if window.pairs else 1) * taps, "int16_t")
     trail = Overlap(0, trail_of_pixels(window, 2) * ctype_bytes(in_ctype))
     return Call(
         "conv2d",

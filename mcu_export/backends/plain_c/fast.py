@@ -16,7 +16,7 @@ from mcu_export.backends.base import Call, LayerContext
 from mcu_export.backends.plain_c.kernels import Window, window_of
 from mcu_export.backends.plain_c.packing import Paired, fits_accumulators, pair_weights
 from mcu_export.backends.plain_c.sums import (
-    Result,
+    SumKernel,
     Sums,
     largest_input,
     sums_of,
@@ -30,15 +30,15 @@ WORDS = 8
 
 
 @dataclass(frozen=True)
-class PairedKernel:
+class PairedKernel(SumKernel):
     """What conv and dense on paired weights share."""
 
-    result: Result
-    outputs: int
-    odd_output: bool
-    taps: int
     coded: bool
-    suffix: str
+
+    @property
+    def suffix(self) -> str:
+        """Of the functions that read the weights."""
+        return "_coded" if self.coded else ""
 
     @property
     def whole(self) -> bool:
@@ -50,50 +50,45 @@ class PairedKernel:
         """C text: how many output channels are left where four are wanted; 4 or more: all four."""
         return "4" if self.whole else f"{self.outputs} - channel"
 
-    @property
-    def two_taps(self) -> int:
-        """Weight elements of two pairs of channels; inputs of two pixels."""
-        return 2 * self.taps
-
-    @property
-    def two_outputs(self) -> int:
-        """Bytes of two output pixels."""
-        return 2 * self.outputs
-
 
 @dataclass(frozen=True)
 class PairedConv(PairedKernel):
     """Convolution, two pixels at a time.
 
-    ``pairs`` and ``single``: there are two pixels, there is a last single one. ``last_x`` is the
-    last column at which a window lies inside. ``zero`` fills the padding. ``order`` is that of
-    the inputs in vectors.
+    ``zero`` fills the padding. ``quads``: inputs are expanded four at a time.
     """
 
     window: Window
     zero: int
     real_taps: int
     pad_taps: int
-    row_taps: int
-    last_x: int
     quads: bool
-    expand: str
-    border: str
-    order: str
     pointwise: bool
-    pairs: bool
-    single: bool
-    pair_pixels: int
+
+    @property
+    def expand(self) -> str:
+        """Name of the function that copies inputs."""
+        return "expand4" if self.quads else "expand"
+
+    @property
+    def border(self) -> str:
+        """Name of the function that copies a row at the border."""
+        return "border4" if self.quads else "border"
+
+    @property
+    def order(self) -> str:
+        """Name of the order of inputs in vectors."""
+        return "order4" if self.quads else "order1"
+
+    @property
+    def pair_pixels(self) -> int:
+        """Output pixels that have a second one."""
+        return self.window.pixels - self.window.pixels % 2
 
     @property
     def two_inputs(self) -> int:
         """Bytes of two input pixels."""
         return 2 * self.window.in_channels
-
-    @property
-    def second_odd(self) -> int:
-        """Distance of an odd channel of the second pixel from the even one of the first."""
-        return self.outputs + 1
 
     @property
     def second_real_end(self) -> int:
@@ -151,32 +146,21 @@ def conv2d(context: LayerContext) -> Call:
     sums = sums_of(context)
     weights, paired = sums.weights, paired_of(context, sums)
     window = window_of(context, (weights.shape[1], weights.shape[2]))
-    pixels = window.out_height * window.out_width
     real_taps = sums.flat_weights.shape[1]
     unit = weights.shape[1:3] == (1, 1) and context.op.strides == (1, 1) and not window.padded
     kernel = PairedConv(
         result=sums.result,
         outputs=window.out_channels,
-        odd_output=window.out_channels % 2 == 1,
         taps=paired.taps,
         coded=paired.coded,
-        suffix="_coded" if paired.coded else "",
         window=window,
         zero=sums.zero,
         real_taps=real_taps,
         pad_taps=paired.taps - real_taps,
-        row_taps=window.kernel_width * window.in_channels,
-        last_x=window.in_width - (window.kernel_width - 1) * window.dilation_x - 1,
         quads=paired.quads,
-        expand="expand4" if paired.quads else "expand",
-        border="border4" if paired.quads else "border",
-        order="order4" if paired.quads else "order1",
         pointwise=unit,
-        pairs=pixels > 1,
-        single=pixels % 2 == 1,
-        pair_pixels=pixels - pixels % 2,
     )
-    scratch = context.scratch((2 if kernel.pairs else 1) * paired.taps, "int16_t")
+    scratch = context.scratch((2 if window.pairs else 1) * paired.taps, "int16_t")
     return Call(
         "conv2d",
         arguments=sum_arguments(context, sums, scratch.variable),
@@ -197,10 +181,8 @@ def dense(context: LayerContext) -> Call:
     kernel = PairedDense(
         result=sums.result,
         outputs=outputs,
-        odd_output=outputs % 2 == 1,
         taps=paired.taps,
         coded=paired.coded,
-        suffix="_coded" if paired.coded else "",
         rows=elements(context.shape) // outputs,
         in_size=in_size,
     )

@@ -17,6 +17,7 @@ from mcu_export.backends.plain_c.sums import HELPERS, channel_axes, folded_bias
 from mcu_export.ops import Conv2D, Dense, DepthwiseConv2D, elements
 from mcu_export.program import Const
 from mcu_export.schemes.nibbles import pack_nibbles
+from mcu_export.schemes.widths import INT4
 
 UNPACK = "plain_c/int4_unpack.c.j2"
 
@@ -104,9 +105,9 @@ def _depthwise(context: LayerContext) -> Call:
     )
 
 
-INT4 = frozenset({"int4"})
+FOUR_BITS = frozenset({INT4})
 INT4_KERNELS = (
-    Kernel("plain-c conv2d, 4-bit weights", Conv2D, INT4, _conv2d),
-    Kernel("plain-c depthwise_conv2d, 4-bit weights", DepthwiseConv2D, INT4, _depthwise),
-    Kernel("plain-c dense, 4-bit weights", Dense, INT4, _dense),
+    Kernel("plain-c conv2d, 4-bit weights", Conv2D, FOUR_BITS, _conv2d),
+    Kernel("plain-c depthwise_conv2d, 4-bit weights", DepthwiseConv2D, FOUR_BITS, _depthwise),
+    Kernel("plain-c dense, 4-bit weights", Dense, FOUR_BITS, _dense),
 )

@@ -43,6 +43,31 @@ class Window:
             f"window {self.kernel_height}x{self.kernel_width}, {strides}"
         )
 
+    @property
+    def pixels(self) -> int:
+        """Pixels of the output."""
+        return self.out_height * self.out_width
+
+    @property
+    def pairs(self) -> bool:
+        """Whether there are two output pixels."""
+        return self.pixels > 1
+
+    @property
+    def single(self) -> bool:
+        """Whether the last output pixel has no second one."""
+        return self.pixels % 2 == 1
+
+    @property
+    def row_taps(self) -> int:
+        """Inputs of one row of the window."""
+        return self.kernel_width * self.in_channels
+
+    @property
+    def last_x(self) -> int:
+        """The last column at which a window lies inside."""
+        return self.in_width - (self.kernel_width - 1) * self.dilation_x - 1
+
 
 def window_of(context: LayerContext, kernel: tuple[int, int]) -> Window:
     """The geometry of a conv, depthwise or pooling layer."""

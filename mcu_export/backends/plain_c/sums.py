@@ -87,6 +87,38 @@ class Sums:
         return self.weights.reshape(self.weights.shape[0], -1)
 
 
+@dataclass(frozen=True)
+class SumKernel:
+    """Conv and dense: two output channels at a time, and for conv two pixels.
+
+    ``taps`` of an output channel include what pads them.
+    """
+
+    result: Result
+    outputs: int
+    taps: int
+
+    @property
+    def odd_output(self) -> bool:
+        """Whether the last output channel has no second one."""
+        return self.outputs % 2 == 1
+
+    @property
+    def two_taps(self) -> int:
+        """Weights of two output channels; inputs of two pixels."""
+        return 2 * self.taps
+
+    @property
+    def two_outputs(self) -> int:
+        """Elements of two output pixels."""
+        return 2 * self.outputs
+
+    @property
+    def second_odd(self) -> int:
+        """Distance of an odd channel of the second pixel from the even one of the first."""
+        return self.outputs + 1
+
+
 def sums_of(context: LayerContext) -> Sums:
     """The sums of a conv, depthwise or dense layer in q7 or int8."""
     scaled = isinstance(context.arithmetic, Scaled)
