@@ -13,37 +13,29 @@ from pathlib import Path
 from mcu_export.program import LEVELS
 from tests.bench.measure import (
     CORES,
+    Run,
     data_folder,
     measure,
     read_measurements,
     write_measurements,
 )
 from tests.bench.networks import NETWORKS, Network
-from tests.bench.tables import excesses, print_all, readme_tables
+from tests.bench.tables import excesses, missing, print_all, readme_runs, readme_tables
 from tests.readme import README, with_measured
+
+CHOICES = ("networks", "cores", "schemes", "backend", "optimize", "firmware", "cycles")
 
 
 def main() -> None:
     """Measure what the arguments choose, print tables, write JSON."""
     args = _arguments()
+    runs = readme_runs(NETWORKS) if args.readme else _runs(args)
     if args.measured:
         made = [one for file in args.measured for one in read_measurements(file)]
     else:
-        made = [
-            one
-            for network in _chosen(args.networks)
-            for scheme in args.schemes.split(",")
-            for level in args.optimize.split(",")
-            for one in measure(
-                network,
-                scheme,
-                args.backend,
-                args.cores.split(","),
-                level,
-                args.firmware,
-                args.cycles,
-            )
-        ]
+        made = [one for run in runs for one in measure(run)]
+    if args.readme and (lacking := missing(made, runs)):
+        sys.exit(f"--readme: not in the measurements: {', '.join(lacking)}")
     print_all(made, NETWORKS)
     write_measurements(args.json, made, NETWORKS)
     print(f"\nwritten to {args.json}")
@@ -52,6 +44,16 @@ def main() -> None:
         print(f"written to {README.name}")
     above = excesses(made, NETWORKS) if args.backend == "plain-c" else []
     sys.exit("\n".join(above) if above else 0)
+
+
+def _runs(args: argparse.Namespace) -> list[Run]:
+    cores = args.cores.split(",")
+    return [
+        Run(network, scheme, cores, level, args.firmware, args.backend, args.cycles)
+        for network in _chosen(args.networks)
+        for scheme in args.schemes.split(",")
+        for level in args.optimize.split(",")
+    ]
 
 
 def _arguments() -> argparse.Namespace:
@@ -64,11 +66,22 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--firmware", default="-O3", help="flag that the firmware is compiled with")
     parser.add_argument("--cycles", action="store_true", help="estimate them for the Cortex-M4")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"))
-    parser.add_argument("--readme", action="store_true", help="write the tables of the README")
+    parser.add_argument(
+        "--readme",
+        action="store_true",
+        help="measure all that the tables of the README need, and write them; takes no choice",
+    )
     parser.add_argument(
         "--measured", type=Path, nargs="+", help="JSON files of earlier runs; nothing is measured"
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.readme:
+        chosen = [name for name in CHOICES if getattr(args, name) != parser.get_default(name)]
+        if chosen:
+            parser.error(f"--readme measures what its tables need, whatever --{chosen[0]} says")
+        if not args.measured and not data_folder().is_dir():
+            parser.error("--readme needs the folder of the real networks in MCU_EXPORT_DATA")
+    return args
 
 
 def _chosen(names: str) -> list[Network]:

@@ -30,12 +30,25 @@ SAMPLES = 2
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """One network on one core.
+class Run:
+    """One export and the cores that it is measured on.
 
-    ``optimize`` is that of the export, ``firmware`` the flag that the firmware is compiled with.
-    ``cycles`` are estimated: see :mod:`tests.bench.cycles`.
+    ``optimize`` is that of the export, ``firmware`` the flag that the firmware is compiled with;
+    with ``cycles`` those of the Cortex-M4 are estimated, in a second run of it.
     """
+
+    network: Network
+    scheme: str
+    cores: Sequence[str] = tuple(CORES)
+    optimize: str = "speed"
+    firmware: str = "-O3"
+    backend: str = "plain-c"
+    cycles: bool = False
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One network on one core; ``cycles`` are estimated: see :mod:`tests.bench.cycles`."""
 
     network: str
     scheme: str
@@ -60,34 +73,23 @@ def data_folder() -> Path:
     return Path(os.environ.get("MCU_EXPORT_DATA", ROOT.parent / "shared" / "data"))
 
 
-def measure(
-    network: Network,
-    scheme: str,
-    backend: str,
-    cores: Sequence[str],
-    optimize: str,
-    firmware: str = "-O3",
-    cycles: bool = False,
-) -> Iterator[Measurement]:
-    """Export the network, then compile, run and check it on each core.
-
-    With ``cycles`` those of the Cortex-M4 are estimated, in a second run.
-    """
+def measure(run: Run) -> Iterator[Measurement]:
+    """Export the network, then compile, run and check it on each core."""
     with tempfile.TemporaryDirectory() as folder:
-        exported = _export(network, scheme, backend, optimize, Path(folder))
+        exported = _export(run, Path(folder))
         inputs = choose_inputs(exported, "", SAMPLES)
         memory, macs = exported.manifest["memory"], exported.manifest["macs"]
-        for core in cores:
-            target = replace(CORES[core], optimize=firmware)
+        for core in run.cores:
+            target = replace(CORES[core], optimize=run.firmware)
             verdict = verify(exported, inputs, target)
-            made = estimate(exported, inputs, target) if cycles and core == "M4" else None
+            made = estimate(exported, inputs, target) if run.cycles and core == "M4" else None
             instructions = verdict.instructions or 0
             yield Measurement(
-                network.name,
-                scheme,
+                run.network.name,
+                run.scheme,
                 core,
-                optimize,
-                firmware,
+                run.optimize,
+                run.firmware,
                 macs,
                 instructions,
                 round(instructions / macs, 3),
@@ -100,15 +102,16 @@ def measure(
             )
 
 
-def _export(network: Network, scheme: str, backend: str, optimize: str, folder: Path) -> Exported:
+def _export(run: Run, folder: Path) -> Exported:
+    network = run.network
     base = data_folder() if network.in_data() else ROOT
     out = folder / "export"
-    options = {"name": "net", "backend": backend, "optimize": optimize}
-    if scheme == "int8" and network.quantized:  # it has its own integers: no samples, no scheme
+    options = {"name": "net", "backend": run.backend, "optimize": run.optimize}
+    if run.scheme == "int8" and network.quantized:  # it has its own integers: no samples, no scheme
         sources = Sources(base / network.quantized)
     else:
         sources = Sources(base / network.model, _samples(network, base, folder))
-        options["scheme"] = scheme
+        options["scheme"] = run.scheme
     export_files(sources, out, options)
     return open_export(out)
 

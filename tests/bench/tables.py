@@ -8,7 +8,7 @@ from dataclasses import asdict
 from mcu_export.commands.common import print_table
 from mcu_export.program import LEVELS
 from mcu_export.support import Table, markdown
-from tests.bench.measure import CORES, Measurement, peer_facts
+from tests.bench.measure import CORES, Measurement, Run, peer_facts
 from tests.bench.networks import Network, Peer
 
 COLUMNS = [
@@ -95,12 +95,37 @@ def excesses(made: Iterable[Measurement], networks: Iterable[Network]) -> list[s
     return found
 
 
-def readme_tables(made: Iterable[Measurement], networks: Iterable[Network]) -> str:
-    """The tables of the README: the networks with limits, in q7 and int8, and at each level.
+def readme_runs(networks: Iterable[Network]) -> list[Run]:
+    """All that the tables of the README need: the networks with limits, on all cores, with cycles
+    in int8, and at each level in a firmware for size."""
+    shown = [network for network in networks if network.limits]
+    fastest = [
+        Run(network, scheme, cycles=scheme == "int8") for network in shown for scheme in SCHEMES
+    ]
+    return fastest + [
+        Run(network, "int8", ("M4",), level, "-Os") for network in shown for level in LEVELS
+    ]
 
-    Raises:
-        KeyError: not all of their measurements are there.
-    """
+
+def missing(made: Iterable[Measurement], runs: Iterable[Run]) -> list[str]:
+    """What of these runs was not measured."""
+    there = {(one.network, one.scheme, one.optimize, one.firmware, one.core): one for one in made}
+    found = []
+    for run in runs:
+        where = (
+            f"{run.network.name} {run.scheme} --optimize {run.optimize} --firmware={run.firmware}"
+        )
+        for core in run.cores:
+            one = there.get((run.network.name, run.scheme, run.optimize, run.firmware, core))
+            if one is None:
+                found.append(f"{where} on {core}")
+            elif run.cycles and core == "M4" and one.cycles is None:
+                found.append(f"{where} --cycles")
+    return found
+
+
+def readme_tables(made: Iterable[Measurement], networks: Iterable[Network]) -> str:
+    """The tables of the README from the measurements of :func:`readme_runs`."""
     made = list(made)
     fastest = [one for one in made if (one.optimize, one.firmware) == ("speed", "-O3")]
     table = {(one.network, one.scheme, one.core): one for one in fastest}

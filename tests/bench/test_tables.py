@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from mcu_export.program import LEVELS
+from tests.bench.__main__ import main
 from tests.bench.measure import CORES, Measurement, read_measurements, write_measurements
 from tests.bench.networks import NETWORKS
-from tests.bench.tables import excesses, readme_tables
+from tests.bench.tables import excesses, missing, readme_runs, readme_tables
 
 ONE = Measurement(
     "AD", "q7", "M4", "speed", "-O3", 1000, 350_000, 1.33, 0, 768, 100, 265_864, 2296, 450_000, 1, 2
@@ -59,5 +60,38 @@ def test_the_readme_shows_ours_and_the_peers() -> None:
     assert "| Cortex-M0 | 1.33 / 1.33 / 10.92 |" in text
     assert "| estimate | 0.450 M |" in text
     assert "| `size` | -Os | 0.350 M / 2,296 |" in text
-    with pytest.raises(KeyError):
-        readme_tables([ONE], NETWORKS)
+
+
+def test_the_tables_of_the_readme_say_what_they_lack() -> None:
+    runs = readme_runs(NETWORKS)
+    assert missing(every(), runs) == []
+    fewer = [one for one in every() if (one.network, one.core) != ("AD", "M55")]
+    assert missing(fewer, runs) == [
+        f"AD {scheme} --optimize speed --firmware=-O3 on M55" for scheme in ("q7", "int8")
+    ]
+    uncounted = [replace(one, cycles=None) for one in every()]
+    assert len(missing(uncounted, runs)) == 4  # int8 of each network
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--readme", "--cores", "M4"], "--readme measures what its tables need"),
+        (["--readme"], "needs the folder of the real networks in MCU_EXPORT_DATA"),
+        (["--readme", "--measured", "one.json"], "not in the measurements: DS_CNN_S q7"),
+    ],
+)
+def test_readme_ends_before_it_measures(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MCU_EXPORT_DATA", str(tmp_path / "nothing"))
+    monkeypatch.chdir(tmp_path)
+    write_measurements(Path("one.json"), [ONE], NETWORKS)
+    monkeypatch.setattr("sys.argv", ["bench", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert said in f"{ended.value.code}{capsys.readouterr().err}"
