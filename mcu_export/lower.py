@@ -19,6 +19,7 @@ from mcu_export.backends.base import (
     function_of,
     usable_kernels,
 )
+from mcu_export.backends.cost import work_of
 from mcu_export.graph import node_macs, shape_text
 from mcu_export.names import comment_text, network_names
 from mcu_export.ops import elements
@@ -167,7 +168,7 @@ class _Lowering:
 
     def _step(self, context: LayerContext, kernel: Kernel, alternatives: int, call: Call) -> Step:
         layer = context.layer
-        macs, inputs = node_macs(layer.node, self.shapes), elements(context.shapes[0])
+        cost = kernel.cost_of(call, layer.format.bits)
         calls = (call, call.then) if call.then else (call,)
         return Step(
             layer=layer.name,
@@ -182,7 +183,7 @@ class _Lowering:
             overlaps=call.all_overlaps,
             scratch=call.scratch,
             facts=self._facts(context),
-            instructions=kernel.cost.instructions(macs, inputs, elements(context.shape)),
+            instructions=cost.instructions(work_of(layer.node, self.shapes)),
             alternatives=alternatives,
         )
 

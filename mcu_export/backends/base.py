@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mcu_export.backends.cost import NO_COST, Cost
 from mcu_export.errors import UnsupportedLayerError
 from mcu_export.graph import shape_text
 from mcu_export.ops.base import Array, Op, Params, Shape
@@ -108,6 +109,7 @@ class Call:
     it reads without using them. ``then`` is called next, in place on the output: an activation that
     the function itself does not do. ``in_place`` is short for an exact overlap with the first
     input. ``helpers`` are templates of functions that the function calls; each is made once.
+    ``extra`` is what it costs beyond the cost of the kernel.
     """
 
     function: str
@@ -122,6 +124,7 @@ class Call:
     success: str = ""
     then: Call | None = None
     helpers: tuple[str, ...] = ()
+    extra: Cost = NO_COST
 
     @property
     def title(self) -> str:
@@ -138,31 +141,24 @@ Constraint = Callable[[LayerContext], bool]
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Instructions of a kernel on a Cortex-M4, measured: for each MAC, input and output element.
-
-    All zero: not known. It serves to compare the kernels that a layer can have.
-    """
-
-    per_mac: float = 0
-    per_input: float = 0
-    per_output: float = 0
-
-    def instructions(self, macs: int, inputs: int, outputs: int) -> int:
-        """The estimate for a layer with so many MACs and elements."""
-        return round(self.per_mac * macs + self.per_input * inputs + self.per_output * outputs)
-
-
-@dataclass(frozen=True)
 class Kernel:
-    """One row of a backend's table; ``schemes`` are those of single layers."""
+    """One row of a backend's table; ``schemes`` are those of single layers.
+
+    ``wide`` is the cost where the output has 16 bits, if that differs.
+    """
 
     name: str
     op: type[Op]
     schemes: frozenset[str]
     lower: Callable[[LayerContext], Call]
     constraints: tuple[Constraint, ...] = ()
-    cost: Cost = Cost()
+    cost: Cost = NO_COST
+    wide: Cost | None = None
+
+    def cost_of(self, call: Call, bits: int) -> Cost:
+        """What this very call costs whose output has ``bits`` bits."""
+        cost = self.wide if self.wide and bits > 8 else self.cost
+        return cost + call.extra
 
 
 @dataclass(frozen=True)

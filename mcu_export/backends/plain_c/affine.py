@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from mcu_export.backends.base import Call, Kernel, LayerContext
+from mcu_export.backends.cost import NO_COST, Cost
 from mcu_export.backends.plain_c import fast, planes
 from mcu_export.backends.plain_c.affine_elements import (
     changes_format,
@@ -38,6 +41,7 @@ from mcu_export.ops import (
     Maximum,
     Minimum,
     Multiply,
+    Op,
     Plus,
     PRelu,
     Softmax,
@@ -174,13 +178,36 @@ def _svdf_time(context: LayerContext) -> Call:
     )
 
 
+def _looped(
+    name: str,
+    op: type[Op],
+    lower: Callable[[LayerContext], Call],
+    cost: Cost = NO_COST,
+    wide: Cost | None = None,
+) -> Kernel:
+    """A row for int8 and int16x8 without constraints."""
+    return Kernel(f"plain-c {name}", op, AFFINE, lower, (), cost, wide)
+
+
 INT8 = frozenset({"int8"})
 PAIRED, BY_PLANES = (fast.small_sums,), (planes.sums_in_lanes,)
 
 AFFINE_KERNELS = (
-    Kernel("plain-c conv2d, paired weights", Conv2D, INT8, fast.conv2d, PAIRED),
     Kernel(
-        "plain-c depthwise_conv2d, by planes", DepthwiseConv2D, INT8, planes.depthwise, BY_PLANES
+        "plain-c conv2d, paired weights",
+        Conv2D,
+        INT8,
+        fast.conv2d,
+        PAIRED,
+        Cost(0.98, 0, 12, 1.7),
+    ),
+    Kernel(
+        "plain-c depthwise_conv2d, by planes",
+        DepthwiseConv2D,
+        INT8,
+        planes.depthwise,
+        BY_PLANES,
+        Cost(0.7, 3.3, 11.4),
     ),
     Kernel(
         "plain-c depthwise_conv2d, by small planes",
@@ -188,25 +215,39 @@ AFFINE_KERNELS = (
         INT8,
         planes.small_depthwise,
         BY_PLANES,
+        Cost(0.7, 3.3, 12.4),
     ),
-    Kernel("plain-c dense, paired weights", Dense, INT8, fast.dense, PAIRED),
-    Kernel("plain-c conv2d", Conv2D, AFFINE, _conv2d),
-    Kernel("plain-c depthwise_conv2d", DepthwiseConv2D, AFFINE, _depthwise),
-    Kernel("plain-c transpose_conv2d", TransposeConv2D, AFFINE, _transpose_conv2d),
-    Kernel("plain-c dense", Dense, AFFINE, _dense),
-    Kernel("plain-c dense", SvdfFeatures, AFFINE, _dense),
-    Kernel("plain-c svdf", SvdfTime, AFFINE, _svdf_time),
-    Kernel("plain-c sum", Add, AFFINE, sum_layer),
-    Kernel("plain-c sum", Plus, AFFINE, sum_layer),
-    Kernel("plain-c sum", Subtract, AFFINE, sum_layer),
-    Kernel("plain-c product", Multiply, AFFINE, product_layer),
-    Kernel("plain-c select", Maximum, AFFINE, select_layer),
-    Kernel("plain-c select", Minimum, AFFINE, select_layer),
-    Kernel("plain-c prelu", PRelu, AFFINE, slopes_layer),
-    Kernel("plain-c requantize", Clamp, AFFINE, requantize_layer, (changes_format,)),
-    Kernel("plain-c requantize", Convert, AFFINE, requantize_layer, (changes_format,)),
-    *(Kernel("plain-c function", op, AFFINE, function_layer) for op in FUNCTIONS),
-    Kernel("plain-c softmax", Softmax, AFFINE, softmax_layer),
+    Kernel("plain-c dense, paired weights", Dense, INT8, fast.dense, PAIRED, Cost(1.29, 0.3, 11.4)),
+    _looped("conv2d", Conv2D, _conv2d, Cost(4.2, 0, 23), Cost(4.3, 0, 33)),
+    _looped("depthwise_conv2d", DepthwiseConv2D, _depthwise, Cost(9.5, 0, 9), Cost(10, 0, 14)),
+    _looped("transpose_conv2d", TransposeConv2D, _transpose_conv2d, Cost(8.3), Cost(9.5)),
+    _looped("dense", Dense, _dense, Cost(5, 0, 36), Cost(5, 0, 53)),
+    _looped("dense", SvdfFeatures, _dense, Cost(5, 0, 36), Cost(5, 0, 53)),
+    _looped("svdf", SvdfTime, _svdf_time, Cost(5.7, 0, 23)),
+    _looped("sum", Add, sum_layer, Cost(per_output=19), Cost(per_output=36)),
+    _looped("sum", Plus, sum_layer, Cost(per_output=33), Cost(per_output=41)),
+    _looped("sum", Subtract, sum_layer, Cost(per_output=26), Cost(per_output=38)),
+    _looped("product", Multiply, product_layer, Cost(per_output=23), Cost(per_output=26)),
+    _looped("select", Maximum, select_layer, Cost(per_output=25), Cost(per_output=32)),
+    _looped("select", Minimum, select_layer, Cost(per_output=25), Cost(per_output=32)),
+    _looped("prelu", PRelu, slopes_layer, Cost(per_output=31), Cost(per_output=20)),
+    *(
+        Kernel(
+            "plain-c requantize",
+            op,
+            AFFINE,
+            requantize_layer,
+            (changes_format,),
+            Cost(per_output=14),
+            Cost(per_output=11),
+        )
+        for op in (Clamp, Convert)
+    ),
+    *(
+        _looped("function", op, function_layer, Cost(per_output=3.8), Cost(per_output=21))
+        for op in FUNCTIONS
+    ),
+    _looped("softmax", Softmax, softmax_layer, Cost(per_output=64), Cost(per_output=138)),
     *MOVES,
     *INT4_KERNELS,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mcu_export.backends.base import Call, Kernel, LayerContext
+from mcu_export.backends.cost import Cost
 from mcu_export.backends.plain_c.affine_kernels import (
     FillKernel,
     JoinKernel,
@@ -130,14 +131,27 @@ def keeps_format(context: LayerContext) -> bool:
 
 _NOTHING = "no code: same memory"
 MOVES = (
-    Kernel("plain-c max_pool2d", MaxPool2D, AFFINE, _pool),
-    Kernel("plain-c average_pool2d", AveragePool2D, AFFINE, _pool),
-    Kernel("plain-c pad", Pad, AFFINE, fill_call),
-    Kernel("plain-c mean", Mean, AFFINE, _mean),
-    Kernel("plain-c join", Concatenate, AFFINE, _join),
-    Kernel("plain-c gather", Gather, AFFINE, gather_call),
-    Kernel("plain-c transpose", Transpose, AFFINE, transpose_call),
-    Kernel("plain-c clamp", Clamp, AFFINE, _clamp, (keeps_format,)),
+    Kernel(
+        "plain-c max_pool2d",
+        MaxPool2D,
+        AFFINE,
+        _pool,
+        cost=Cost(per_window=3.9),
+        wide=Cost(per_window=4.6),
+    ),
+    Kernel(
+        "plain-c average_pool2d",
+        AveragePool2D,
+        AFFINE,
+        _pool,
+        cost=Cost(per_output=5.5, per_window=2.3),
+    ),
+    Kernel("plain-c pad", Pad, AFFINE, fill_call, cost=Cost(per_output=0.6)),
+    Kernel("plain-c mean", Mean, AFFINE, _mean, cost=Cost(0, 4.4)),
+    Kernel("plain-c join", Concatenate, AFFINE, _join, cost=Cost(per_output=4)),
+    Kernel("plain-c gather", Gather, AFFINE, gather_call, cost=Cost(per_output=2.5)),
+    Kernel("plain-c transpose", Transpose, AFFINE, transpose_call, cost=Cost(per_output=4.8)),
+    Kernel("plain-c clamp", Clamp, AFFINE, _clamp, (keeps_format,), Cost(per_output=5)),
     Kernel(_NOTHING, Convert, AFFINE, _nothing, (keeps_format,)),
     Kernel(_NOTHING, Reshape, AFFINE, _nothing),
 )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcu_export.backends.base import Call, LayerContext
+from mcu_export.backends.cost import NO_COST, Cost
 from mcu_export.backends.plain_c.kernels import Window, window_of
 from mcu_export.backends.plain_c.packing import Paired, fits_accumulators, pair_weights
 from mcu_export.backends.plain_c.sums import (
@@ -27,6 +28,7 @@ from mcu_export.program import Const, Overlap
 
 MAX_OUT_SHIFT = 22
 WORDS = 8
+ONE_AT_A_TIME = Cost(per_window=2.5)  # copying inputs whose number of channels is not 4, 8 ...
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ def conv2d(context: LayerContext) -> Call:
         helpers=sums.helpers,
         scratch=scratch,
         overlaps=(Overlap(0, trail_of_pixels(window, 2)),),
+        extra=NO_COST if paired.quads else ONE_AT_A_TIME,
     )
 
 

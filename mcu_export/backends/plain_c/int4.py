@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcu_export.backends.base import Call, Kernel, LayerContext
+from mcu_export.backends.cost import Cost
 from mcu_export.backends.plain_c.affine_kernels import ScaledWindowKernel, offset_text
 from mcu_export.backends.plain_c.kernels import Window, window_of
 from mcu_export.backends.plain_c.sums import HELPERS, channel_axes, folded_bias
@@ -107,7 +108,13 @@ def _depthwise(context: LayerContext) -> Call:
 
 FOUR_BITS = frozenset({INT4})
 INT4_KERNELS = (
-    Kernel("plain-c conv2d, 4-bit weights", Conv2D, FOUR_BITS, _conv2d),
-    Kernel("plain-c depthwise_conv2d, 4-bit weights", DepthwiseConv2D, FOUR_BITS, _depthwise),
-    Kernel("plain-c dense, 4-bit weights", Dense, FOUR_BITS, _dense),
+    Kernel("plain-c conv2d, 4-bit weights", Conv2D, FOUR_BITS, _conv2d, cost=Cost(4.5, 0, 23)),
+    Kernel(
+        "plain-c depthwise_conv2d, 4-bit weights",
+        DepthwiseConv2D,
+        FOUR_BITS,
+        _depthwise,
+        cost=Cost(9.5, 0, 6),
+    ),
+    Kernel("plain-c dense, 4-bit weights", Dense, FOUR_BITS, _dense, cost=Cost(15)),
 )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcu_export.backends.base import Call, LayerContext
+from mcu_export.backends.cost import NO_COST, Cost
 from mcu_export.backends.plain_c.fast import sum_arguments
 from mcu_export.backends.plain_c.kernels import Window, window_of
 from mcu_export.backends.plain_c.sums import Result, Sums, channel_axes, largest_input, sums_of
@@ -18,6 +19,8 @@ from mcu_export.program import Overlap
 
 PLANE_BYTES = 1024
 SMALL_PLANE_BYTES = 256
+ANY_WINDOW = Cost(per_mac=2.3)  # the loops for windows other than 3x3
+PIECES = Cost(per_input=2.2, per_output=1.5)  # a plane that is copied in several pieces
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,14 @@ def depthwise(context: LayerContext, plane_bytes: int = PLANE_BYTES) -> Call:
         ),
         scratch=scratch,
         overlaps=(Overlap(0, 0, exact=True),) if kernel.in_place else (),
+        extra=(NO_COST if kernel.three else ANY_WINDOW)
+        + (PIECES if kernel.blocks > 1 else NO_COST),
     )
+
+
+def _extra(kernel: PlaneDepthwise) -> Cost:
+    window = NO_COST if kernel.three else ANY_WINDOW
+    return window + (PIECES if kernel.blocks > 1 else NO_COST)
 
 
 def small_depthwise(context: LayerContext) -> Call:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mcu_export.backends.base import Call, Cost, Kernel, LayerContext
+from mcu_export.backends.base import Call, Kernel, LayerContext
+from mcu_export.backends.cost import Cost
 from mcu_export.backends.plain_c import columns, fast, planes
 from mcu_export.backends.plain_c.affine_moves import fill_call
 from mcu_export.backends.plain_c.binary import binary_call
@@ -22,15 +23,14 @@ from mcu_export.backends.plain_c.kernels import (
     ClampKernel,
     DenseKernel,
     PadKernel,
-    PoolKernel,
     SoftmaxKernel,
     WindowKernel,
     accumulate_fields,
     image_elements,
     window_of,
 )
+from mcu_export.backends.plain_c.pools import average_pool, max_pool
 from mcu_export.backends.plain_c.sums import format_defines
-from mcu_export.backends.plain_c.trailing import trail_of_pixels
 from mcu_export.ops import (
     Add,
     AveragePool2D,
@@ -115,49 +115,9 @@ def _dense(context: LayerContext) -> Call:
     return _accumulate_call(context, "dense", "plain_c/dense.c.j2", kernel, "out, in")
 
 
-def _pool_call(context: LayerContext, function: str, kernel: PoolKernel) -> Call:
-    trail = Overlap(0, trail_of_pixels(kernel.window, 0) * ctype_bytes(kernel.ctype))
-    return Call(
-        function,
-        arguments=(context.inputs[0], context.output),
-        source=(f"plain_c/{function}.c.j2", kernel),
-        overlaps=(trail,) if kernel.in_ctype == kernel.ctype else (),
-    )
-
-
 def _no_wider(context: LayerContext, read: int) -> bool:
     """Whether an element of the output has at most as many bytes as one of input ``read``."""
     return ctype_bytes(context.ctype) <= ctype_bytes(context.in_ctypes[read])
-
-
-def _is_clamped(context: LayerContext) -> bool:
-    """Whether the limits of the output cut off values that the input can take."""
-    low, high = context.limits[0]
-    return bool(context.arithmetic.low > low or context.arithmetic.high < high)
-
-
-def _max_pool(context: LayerContext) -> Call:
-    a = context.arithmetic
-    window = window_of(context, context.op.kernel)
-    clamped = _is_clamped(context)
-    kernel = PoolKernel(context.ctype, context.ctype, window, a.low, a.high, clamped)
-    return _pool_call(context, "max_pool2d", kernel)
-
-
-def _average_pool(context: LayerContext) -> Call:
-    a = context.arithmetic
-    window = window_of(context, context.op.kernel)
-    kernel = PoolKernel(
-        context.in_ctypes[0],
-        context.ctype,
-        window,
-        a.low,
-        a.high,
-        clamped=True,
-        numerator=1 << max(a.shift, 0),
-        divisor=1 << max(-a.shift, 0),
-    )
-    return _pool_call(context, "average_pool2d", kernel)
 
 
 def _add(context: LayerContext) -> Call:
@@ -256,57 +216,95 @@ FAST = (fast.small_sums, fast.small_shift)
 COLUMNS = (columns.reads_16_bits,)
 
 KERNELS = (
-    Kernel("plain-c conv2d, paired weights", Conv2D, Q7, fast.conv2d, FAST, Cost(1.03, 0, 8)),
+    Kernel(
+        "plain-c conv2d, paired weights", Conv2D, Q7, fast.conv2d, FAST, Cost(0.96, 0, 6.7, 2.1)
+    ),
     Kernel(
         "plain-c conv2d, 16-bit columns",
         Conv2D,
         POWER_OF_TWO,
         columns.conv2d,
-        cost=Cost(1.2, 0, 10),
+        cost=Cost(1.2, 0, 4.5, 7),
     ),
-    Kernel("plain-c conv2d", Conv2D, POWER_OF_TWO, _conv2d, cost=Cost(6, 0, 10)),
+    Kernel("plain-c conv2d", Conv2D, POWER_OF_TWO, _conv2d, cost=Cost(4.2, 0, 2)),
     Kernel(
         "plain-c depthwise_conv2d, by planes",
         DepthwiseConv2D,
         POWER_OF_TWO,
         planes.depthwise,
-        cost=Cost(1.2, 4.8, 3.6),
+        cost=Cost(0.7, 2.9, 5.6),
     ),
     Kernel(
         "plain-c depthwise_conv2d, by small planes",
         DepthwiseConv2D,
         POWER_OF_TWO,
         planes.small_depthwise,
-        cost=Cost(1.3, 5.5, 4.5),
+        cost=Cost(0.7, 2.9, 6.5),
     ),
     Kernel(
-        "plain-c depthwise_conv2d", DepthwiseConv2D, POWER_OF_TWO, _depthwise, cost=Cost(6, 0, 6)
+        "plain-c depthwise_conv2d", DepthwiseConv2D, POWER_OF_TWO, _depthwise, cost=Cost(7.2, 0, 4)
     ),
-    Kernel("plain-c dense, paired weights", Dense, Q7, fast.dense, FAST, Cost(1.34, 0, 6)),
+    Kernel("plain-c dense, paired weights", Dense, Q7, fast.dense, FAST, Cost(1.29, 0, 5.9)),
     Kernel(
         "plain-c dense, 16-bit inputs",
         Dense,
         POWER_OF_TWO,
         columns.dense,
         COLUMNS,
-        Cost(1.6, 0, 8),
+        Cost(1.9),
     ),
-    Kernel("plain-c dense", Dense, POWER_OF_TWO, _dense, cost=Cost(5, 0, 8)),
-    Kernel("plain-c max_pool2d", MaxPool2D, POWER_OF_TWO, _max_pool),
-    Kernel("plain-c average_pool2d", AveragePool2D, POWER_OF_TWO, _average_pool),
-    Kernel("plain-c add", Add, POWER_OF_TWO, _add),
-    Kernel("plain-c clamp", Clamp, POWER_OF_TWO, _clamp),
-    Kernel("plain-c pad", Pad, POWER_OF_TWO, _pad),
+    Kernel("plain-c dense", Dense, POWER_OF_TWO, _dense, cost=Cost(5, 0, 19)),
+    Kernel(
+        "plain-c max_pool2d",
+        MaxPool2D,
+        POWER_OF_TWO,
+        max_pool,
+        cost=Cost(per_window=3.9),
+        wide=Cost(per_window=4.6),
+    ),
+    Kernel(
+        "plain-c average_pool2d",
+        AveragePool2D,
+        POWER_OF_TWO,
+        average_pool,
+        cost=Cost(per_output=5.5, per_window=2.3),
+    ),
+    Kernel("plain-c add", Add, POWER_OF_TWO, _add, cost=Cost(per_output=7.5)),
+    Kernel("plain-c clamp", Clamp, POWER_OF_TWO, _clamp, cost=Cost(per_output=5)),
+    Kernel("plain-c pad", Pad, POWER_OF_TWO, _pad, cost=Cost(per_output=0.6)),
     Kernel("no code: same memory", Reshape, POWER_OF_TWO, _reshape),
-    Kernel("plain-c softmax", Softmax, POWER_OF_TWO, _softmax),
-    Kernel("plain-c transpose_conv2d", TransposeConv2D, POWER_OF_TWO, _transpose_conv),
-    *(Kernel("plain-c function", op, POWER_OF_TWO, function_call) for op in FUNCTIONS),
+    Kernel(
+        "plain-c softmax",
+        Softmax,
+        POWER_OF_TWO,
+        _softmax,
+        cost=Cost(per_output=32),
+        wide=Cost(per_output=44),
+    ),
+    Kernel(
+        "plain-c transpose_conv2d",
+        TransposeConv2D,
+        POWER_OF_TWO,
+        _transpose_conv,
+        cost=Cost(6.4),
+    ),
     *(
-        Kernel("plain-c binary", op, POWER_OF_TWO, binary_call)
+        Kernel(
+            "plain-c function",
+            op,
+            POWER_OF_TWO,
+            function_call,
+            cost=Cost(per_output=3.8),
+            wide=Cost(per_output=15),
+        )
+        for op in FUNCTIONS
+    ),
+    *(
+        Kernel("plain-c binary", op, POWER_OF_TWO, binary_call, cost=Cost(per_output=10))
         for op in (Plus, Subtract, Multiply, Maximum, Minimum)
     ),
-    Kernel("plain-c prelu", PRelu, POWER_OF_TWO, slopes_call),
-    Kernel("plain-c concatenate", Concatenate, POWER_OF_TWO, join_call),
-    Kernel("plain-c transpose", Transpose, POWER_OF_TWO, transpose_call),
-    Kernel("plain-c gather", Gather, POWER_OF_TWO, gather_call),
+    Kernel("plain-c prelu", PRelu, POWER_OF_TWO, slopes_call, cost=Cost(per_output=9.2)),
+    Kernel("plain-c concatenate", Concatenate, POWER_OF_TWO, join_call, cost=Cost(per_output=2.2)),
+    Kernel("plain-c transpose", Transpose, POWER_OF_TWO, transpose_call, cost=Cost(per_output=4.8)),
+    Kernel("plain-c gather", Gather, POWER_OF_TWO, gather_call, cost=Cost(per_output=2.5)),
 )
