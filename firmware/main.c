@@ -24,8 +24,9 @@ typedef struct {
 /* What mcu_export_trace compares, and what it has seen. */
 static struct {
     bool enabled;
-    size_t layers;     /* called so far, in order */
-    bool out_of_order; /* a layer that was not the next, or of another size than expected */
+    size_t layers;     /* that are complete, in order */
+    size_t bytes;      /* of the next layer, so far */
+    bool out_of_order; /* a layer that was not the next, or larger than expected */
     difference first;
 } trace;
 
@@ -64,18 +65,27 @@ static difference compare(const void *got, const void *expected, size_t bytes, s
 
 void mcu_export_trace(unsigned layer, const void *output, size_t bytes)
 {
-    if (!trace.enabled) {
+    if (!trace.enabled || bytes == 0) {
         return;
     }
-    if (layer != trace.layers || layer >= test->layer_count || bytes != test->layers[layer].bytes) {
+    if (layer != trace.layers || layer >= test->layer_count ||
+        trace.bytes + bytes > test->layers[layer].bytes) {
         trace.out_of_order = true;
-    } else if (!trace.first.found) {
-        const mcu_export_layer *expected = &test->layers[layer];
-        trace.first = compare(output, expected->golden, bytes, expected->element_bytes);
+        return;
+    }
+    const mcu_export_layer *expected = &test->layers[layer];
+    if (!trace.first.found) {
+        const unsigned char *golden = (const unsigned char *)expected->golden + trace.bytes;
+        trace.first = compare(output, golden, bytes, expected->element_bytes);
         trace.first.in_layer = true;
         trace.first.place = layer;
+        trace.first.index += trace.bytes / expected->element_bytes;
     }
-    trace.layers++;
+    trace.bytes += bytes;
+    if (trace.bytes == expected->bytes) {
+        trace.bytes = 0;
+        trace.layers++;
+    }
 }
 
 static const void *golden(const mcu_export_port *port, size_t sample)

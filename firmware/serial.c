@@ -74,7 +74,7 @@ static void write_error(const char *message)
 void mcu_export_trace(unsigned layer, const void *output, size_t bytes)
 {
     const uint8_t *data = output;
-    if (!tracing) {
+    if (!tracing || bytes == 0) {
         return;
     }
     write_text("layer ");

@@ -133,8 +133,16 @@ def run_stream(export: Path, name: str, target: Target, inputs: bytes) -> Run:
             trace.read_bytes(),
             int(costs[1]) if measured else None,
             int(costs[2]) if measured else None,
-            tuple(int(count) for _, count in LAYER_COST.findall(output)),
+            _layer_costs(output),
         )
+
+
+def _layer_costs(output: str) -> tuple[int, ...]:
+    """Instructions of each layer; a layer that comes in pieces has several lines."""
+    costs: dict[int, int] = {}
+    for layer, count in LAYER_COST.findall(output):
+        costs[int(layer)] = costs.get(int(layer), 0) + int(count)
+    return tuple(costs[layer] for layer in sorted(costs))
 
 
 def compiled_size(export: Path, name: str, target: Target) -> Size:

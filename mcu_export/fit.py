@@ -1,4 +1,7 @@
-"""Stages 5 and 6 together: the fastest kernels whose arena fits a limit.
+"""Stages 5 and 6 together: layers in turn, and the fastest kernels whose arena fits a limit.
+
+Two layers in turn (:mod:`mcu_export.turns`) cost little time and may save much memory, so they are
+taken without a limit, too.
 
 A backend's table may have several kernels for a layer, the fastest first. Which bytes are live at a
 step depends on the kernel of that step alone, so each step can take the fastest of its kernels that
@@ -7,8 +10,8 @@ stays below the limit; where packing loses bytes, the limit is lowered by them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from mcu_export.backends.base import Backend
 from mcu_export.lower import lower
@@ -16,6 +19,12 @@ from mcu_export.pack import step_loads
 from mcu_export.plan import packing_problem, plan
 from mcu_export.program import Choices, Layout, Program
 from mcu_export.quantgraph import QuantGraph
+from mcu_export.turns import find_turns
+
+Planned = Callable[[Choices], tuple[Program, Layout]]
+
+# Without a limit layers take turns if the arena has at most this share of what it had.
+WORTHWHILE = 0.95
 
 
 @dataclass(frozen=True)
@@ -41,9 +50,10 @@ def fit(
     optimize: str = "speed",
     max_ram: int | None = None,
 ) -> tuple[Program, Layout]:
-    """The program with the fastest kernels whose arena has at most ``max_ram`` bytes.
+    """The fastest program whose arena has at most ``max_ram`` bytes.
 
-    Where none has, the one with the smallest: whoever set the limit has to refuse it.
+    Layers take turns where it does not fit otherwise; without a limit, where that saves much. Where
+    nothing fits, the program with the smallest arena: whoever set the limit has to refuse it.
 
     Args:
         quant, backend, name, labels: as in :func:`mcu_export.lower.lower`.
@@ -54,18 +64,42 @@ def fit(
         UnsupportedLayerError: a layer that no kernel of the backend can run.
     """
 
-    def planned(slower: Mapping[str, int]) -> tuple[Program, Layout]:
-        program = lower(quant, backend, name, labels, Choices(optimize, slower))
+    def planned(choices: Choices) -> tuple[Program, Layout]:
+        program = lower(quant, backend, name, labels, replace(choices, optimize=optimize))
         return program, plan(program)
 
-    program, layout = planned({})
-    if max_ram is None or layout.arena_bytes <= max_ram:
+    program, layout = planned(Choices())
+    if max_ram is not None and layout.arena_bytes <= max_ram:
         return program, layout
-    table = _alternatives(quant, backend, name, program)
+    by_rows = find_turns(program)
+    taking_turns = planned(Choices(by_rows=by_rows)) if by_rows else (program, layout)
+    arena = taking_turns[1].arena_bytes
+    if max_ram is None:
+        return taking_turns if arena <= WORTHWHILE * layout.arena_bytes else (program, layout)
+    if arena <= max_ram:
+        return taking_turns
+    made = [
+        _slower(planned, program, max_ram, rows) for rows in ([{}, by_rows] if by_rows else [{}])
+    ]
+    return min(made, key=lambda one: _rank(one, max_ram))
+
+
+def _rank(made: tuple[Program, Layout], max_ram: int) -> tuple[int, int]:
+    """What fits comes first, by its instructions; else the arena counts."""
+    program, layout = made
+    above = max(layout.arena_bytes - max_ram, 0)
+    return above, sum(step.instructions for step in program.steps)
+
+
+def _slower(
+    planned: Planned, fastest: Program, max_ram: int, by_rows: Mapping[str, int]
+) -> tuple[Program, Layout]:
+    """The fastest kernels with which the arena fits, else those with the smallest arena."""
+    table = _alternatives(planned, fastest, by_rows)
     smallest = _chosen(table, 0)
     target, chosen = max_ram, _chosen(table, max_ram)
     while True:
-        program, layout = planned(chosen)
+        program, layout = planned(Choices(slower=chosen, by_rows=by_rows))
         above = layout.arena_bytes - max_ram
         if above <= 0 or chosen == smallest:
             return program, layout
@@ -74,12 +108,14 @@ def fit(
 
 
 def _alternatives(
-    quant: QuantGraph, backend: Backend, name: str, fastest: Program
+    planned: Planned, fastest: Program, by_rows: Mapping[str, int]
 ) -> dict[str, list[Alternative]]:
     """Every kernel of every step: the n-th of all steps at once, as long as one has an n-th."""
     table: dict[str, list[Alternative]] = {step.layer: [] for step in fastest.steps}
-    program, slower = fastest, 0
+    slower = 0
     while True:
+        choices = Choices(slower=dict.fromkeys(table, slower), by_rows=by_rows)
+        program, _ = planned(choices)
         loads = step_loads(packing_problem(program))
         more = [
             (index, step) for index, step in enumerate(program.steps) if slower < step.alternatives
@@ -90,8 +126,6 @@ def _alternatives(
         if not more:
             return table
         slower += 1
-        choices = Choices(slower={step.layer: slower for step in fastest.steps})
-        program = lower(quant, backend, name, (), choices)
 
 
 def _chosen(table: Mapping[str, Sequence[Alternative]], most: int) -> dict[str, int]:

@@ -7,7 +7,7 @@ constants it needs in which order, and how much scratch memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mcu_export.backends import BACKENDS
@@ -16,6 +16,7 @@ from mcu_export.backends.base import (
     Call,
     Kernel,
     LayerContext,
+    RowWise,
     function_of,
     usable_kernels,
 )
@@ -23,7 +24,18 @@ from mcu_export.backends.cost import work_of
 from mcu_export.graph import node_macs, shape_text
 from mcu_export.names import comment_text, network_names
 from mcu_export.ops import elements
-from mcu_export.program import Choices, Define, Function, Port, Program, Statement, Step, Value
+from mcu_export.program import (
+    Choices,
+    Define,
+    Function,
+    Port,
+    Program,
+    Statement,
+    Step,
+    Turn,
+    Value,
+    take_turns,
+)
 from mcu_export.quantgraph import QuantGraph, QuantNode
 from mcu_export.schemes.widths import layer_scheme
 
@@ -32,6 +44,8 @@ FACTS = (
     *("bias_shift", "out_shift", "shift", "shifts", "multiplier", "multipliers"),
     *("left_shift", "rounding", "acc_bits"),
 )
+# Rows at a time that are considered for layers in turn: more are faster, fewer take less memory.
+ROWS = (8, 4, 2, 1)
 
 
 def lower(
@@ -54,6 +68,21 @@ def lower(
         UnsupportedLayerError: a layer that no kernel of the backend can run.
     """
     return _Lowering(quant, backend, name, choices).program(tuple(labels))
+
+
+@dataclass(frozen=True, eq=False)
+class _Lowered:
+    """A layer with its kernel and call; the last two fields are those of :class:`Step`."""
+
+    context: LayerContext
+    kernel: Kernel
+    call: Call
+    alternatives: int
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.context.layer.name
 
 
 class _Lowering:
@@ -81,11 +110,13 @@ class _Lowering:
         self.aliases: dict[str, str] = {}
         self.functions: dict[Any, Function] = {}
         self.steps: list[Step] = []
+        self.waiting: _Lowered | None = None
 
     def program(self, labels: tuple[str, ...]) -> Program:
         """Lower every layer and put the program together."""
         for index, layer in enumerate(self.quant.nodes):
             self._layer(index, layer)
+        self._write_waiting()
         graph = self.quant.graph
         return Program(
             name=self.model,
@@ -149,33 +180,72 @@ class _Lowering:
         call = kernel.lower(context)
         if not call.function:
             self.aliases[layer.name] = self._home(layer.node.inputs[0])
+            self._write_waiting()
             return
         self._leave_room(self._home(layer.node.inputs[0]), call.reads_behind)
-        self.steps.append(self._step(context, kernel, len(kernels), call))
+        now = _Lowered(context, kernel, call, len(kernels))
+        rows = self.choices.by_rows.get(layer.name, 0)
+        both = self._row_wise(now, rows) if rows else None
+        if self.waiting and both:
+            self._write_both(self.waiting, now, both)
+            return
+        possible = (self._row_wise(now, rows) for rows in ROWS if rows < context.shape[0])
+        turns = tuple(each.turn for each in possible if each)
+        self._write_waiting()
+        self.waiting = replace(now, turns=turns)
+
+    def _row_wise(self, now: _Lowered, rows: int) -> RowWise | None:
+        """The layer in turn with the one before it, if it alone reads what that one gives."""
+        before, context = self.waiting, now.context
+        if before is None or context.layer.node.inputs != (before.name,) or any(context.read_later):
+            return None
+        return self.backend.row_wise(before.context, before.call, context, now.call, rows)
+
+    def _write_waiting(self) -> None:
+        """The step of the layer before, once it is clear that it is not done in turn."""
+        if self.waiting:
+            self.steps.append(self._step(self.waiting))
+        self.waiting = None
+
+    def _write_both(self, before: _Lowered, now: _Lowered, both: RowWise) -> None:
+        """Two steps, of which the first has no code: its rows are made in the second."""
+        makes = self._function(before.context, both.first)
+        reads = self._function(now.context, both.second)
+        call = both.call(makes, reads, len(self.steps))
+        self.values[before.name] = replace(self.values[before.name], elements=both.turn.lines)
+        self.steps += take_turns(self._step(before, ()), self._step(now, (call,)), both.turn)
+        self.waiting = None
 
     def _leave_room(self, value: str, behind: int) -> None:
         known = self.values[value]
         self.values[value] = replace(known, behind=max(known.behind, behind))
 
-    def _statement(self, context: LayerContext, call: Call) -> Statement:
-        """The C call; a function that it needs is made, or found among those made before."""
+    def _function(self, context: LayerContext, call: Call) -> str:
+        """The C name of a call's function, which is made, or found among those made before."""
         for helper in call.helpers:
             self.functions.setdefault(helper, Function(self.model, "", helper, None))
         function = function_of(context, call, self.functions)
         if function:
             self.functions[function.template, function.kernel] = function
-        return Statement(function.name if function else call.function, call.arguments, call.success)
+        return function.name if function else call.function
 
-    def _step(self, context: LayerContext, kernel: Kernel, alternatives: int, call: Call) -> Step:
+    def _statement(self, context: LayerContext, call: Call) -> Statement:
+        return Statement(self._function(context, call), call.arguments, call.success)
+
+    def _step(self, done: _Lowered, calls: tuple[Call, ...] | None = None) -> Step:
+        """The step of a layer; ``calls`` in place of its own."""
+        context, call = done.context, done.call
         layer = context.layer
-        cost = kernel.cost_of(call, layer.format.bits)
-        calls = (call, call.then) if call.then else (call,)
+        cost = done.kernel.cost_of(call, layer.format.bits)
+        own = (call, call.then) if call.then else (call,)
         return Step(
             layer=layer.name,
             op=context.op.kind,
-            kernel=" + ".join((kernel.name, *(behind.title for behind in calls[1:]))),
+            kernel=" + ".join((done.kernel.name, *(behind.title for behind in own[1:]))),
             comment=comment_text(describe(context)),
-            statements=tuple(self._statement(context, each) for each in calls),
+            statements=tuple(
+                self._statement(context, each) for each in (own if calls is None else calls)
+            ),
             defines=call.defines,
             consts=call.consts,
             reads=tuple(self._home(i) for i in layer.node.inputs),
@@ -184,7 +254,8 @@ class _Lowering:
             scratch=call.scratch,
             facts=self._facts(context),
             instructions=cost.instructions(work_of(layer.node, self.shapes)),
-            alternatives=alternatives,
+            alternatives=done.alternatives,
+            turns=done.turns,
         )
 
     def _facts(self, context: LayerContext) -> dict[str, Any]:

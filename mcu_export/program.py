@@ -8,7 +8,7 @@ Everything is a finished text or number; templates loop and print. ``Program`` c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mcu_export.ops.base import Array
@@ -25,10 +25,13 @@ class Choices:
         optimize: one of :data:`LEVELS`.
         slower: for a layer, how many of the kernels that can run it to pass over; the last one if
             there are not so many.
+        by_rows: layers that are to be done in turn with the one before them, where the backend can,
+            and how many rows of their output at a time.
     """
 
     optimize: str = "speed"
     slower: Mapping[str, int] = field(default_factory=dict)
+    by_rows: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +135,23 @@ class Value:
         return self.bytes + self.behind
 
 
+@dataclass(frozen=True)
+class Turn:
+    """What two layers need that are done in turn: some rows of the first, then of the second.
+
+    Attributes:
+        rows: of the second layer's output at a time.
+        lines: elements of the first layer's output that are there at a time.
+        scratch: memory that both use.
+        most: see :class:`Overlap`: where the output may lie on the input of the first.
+    """
+
+    rows: int
+    lines: int
+    scratch: Value | None
+    most: int
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """One layer in C.
@@ -149,6 +169,9 @@ class Step:
         facts: numbers for the manifest: shifts, formats, MACs, bound.
         instructions: estimate for an inference on a Cortex-M4; 0: not known.
         alternatives: how many kernels of the backend can run the layer.
+        turns: ways in which the layer can be done in turn with the one before it.
+        traced: whether the test program sees the output after the step; the function of two layers
+            in turn shows it the rows of the first itself.
     """
 
     layer: str
@@ -165,6 +188,8 @@ class Step:
     facts: Mapping[str, Any]
     instructions: int = 0
     alternatives: int = 1
+    turns: tuple[Turn, ...] = ()
+    traced: bool = True
 
     @property
     def weight_bytes(self) -> int:
@@ -240,6 +265,19 @@ class Lifetime:
     last: int
     bytes: int
     offset: int
+
+
+def take_turns(first: Step, second: Step, turn: Turn) -> tuple[Step, Step]:
+    """The steps of two layers that are done in turn: the second does both."""
+    return (
+        replace(first, statements=(), overlaps=(), scratch=None, traced=False),
+        replace(
+            second,
+            reads=(*first.reads, *second.reads),
+            overlaps=(Overlap(0, turn.most),),
+            scratch=turn.scratch,
+        ),
+    )
 
 
 def ctype_bytes(ctype: str) -> int:

@@ -87,16 +87,16 @@ def test_view(model: ModelView, program: Program, golden: Golden) -> TestView:
     outputs = [port_row(p, golden.values[p.value], p.value) for p in program.outputs]
     layers = []
     for index, step in enumerate(program.steps):
-        value = program.values[step.writes]
+        value, made = program.values[step.writes], golden.values[step.writes][0]
         comment = f"sample 0 after layer {index}, {comment_text(step.layer)}"
-        name = array(f"layer_{index}", value.ctype, golden.values[step.writes][0], comment)
+        name = array(f"layer_{index}", value.ctype, made, comment)
         layers.append(
             GoldenRow(
                 string_literal(step.layer),
                 "",
                 step.op,
                 name,
-                value.bytes,
+                made.size * ctype_bytes(value.ctype),
                 ctype_bytes(value.ctype),
             )
         )

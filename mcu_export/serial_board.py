@@ -11,7 +11,7 @@ import numpy as np
 from mcu_export import serial_line
 from mcu_export.build import Run, pack_inputs
 from mcu_export.exported import Exported
-from mcu_export.ops.base import Array
+from mcu_export.ops.base import Array, elements
 from mcu_export.serial_line import DamagedError, Line, opened, sealed, unsealed
 from mcu_export.verify import Verdict, compare
 
@@ -30,13 +30,15 @@ class Board:
     """
 
     def __init__(self, exported: Exported, input_bytes: int, line: Line) -> None:
-        self.layers = len(exported.layers)
-        numbers = f"{input_bytes:016x} {self.layers:016x}"
+        sizes = {
+            node.name: elements(node.node.shape) * np.dtype(node.format.dtype).itemsize
+            for node in exported.quant.nodes
+        }
+        self.layer_bytes = [sizes[layer] for layer in exported.layers]
+        numbers = f"{input_bytes:016x} {len(self.layer_bytes):016x}"
         self.greeting = f"{PROTOCOL}{exported.name} {numbers}"
         self.line = line
-        nodes = exported.quant.nodes
-        sizes = [int(np.prod(n.node.shape)) * np.dtype(n.format.dtype).itemsize for n in nodes]
-        line.longest = 2 * max(sizes) + 4096
+        line.longest = 2 * max(sizes.values()) + 4096
 
     def greet(self) -> None:
         """Bring both sides to the start of a line and see that the right model runs.
@@ -86,7 +88,7 @@ class Board:
     def _run(self, sample: bytes) -> bytes:
         self._write(sample)
         self.line.send(sealed("r"))
-        trace = b"".join(self._layer(index) for index in range(self.layers))
+        trace = b"".join(self._layer(index, size) for index, size in enumerate(self.layer_bytes))
         self._expect(self.line.receive() == "done", "more layers than the manifest has")
         return trace
 
@@ -99,14 +101,19 @@ class Board:
     def _write(self, sample: bytes) -> None:
         self._expect(self.line.ask("i" + sample.hex()) == "ok", "no answer to i")
 
-    def _layer(self, index: int) -> bytes:
-        words = self.line.receive().split(" ")
-        good = len(words) == 3 and words[:2] == ["layer", f"{index:016x}"]
-        self._expect(good, f"layer {index} was not sent")
-        try:
-            return bytes.fromhex(words[2])
-        except ValueError:
-            raise self.line.error(f"layer {index} is not hexadecimal") from None
+    def _layer(self, index: int, size: int) -> bytes:
+        """The output of a layer, which may come in several lines."""
+        output = bytearray()
+        while len(output) < size:
+            words = self.line.receive().split(" ")
+            good = len(words) == 3 and words[:2] == ["layer", f"{index:016x}"]
+            self._expect(good, f"layer {index} was not sent")
+            try:
+                output += bytes.fromhex(words[2])
+            except ValueError:
+                raise self.line.error(f"layer {index} is not hexadecimal") from None
+        self._expect(len(output) == size, f"layer {index} has more bytes than the manifest says")
+        return bytes(output)
 
     def _number(self, text: str) -> int:
         good = len(text) == NUMBER_DIGITS and set(text) <= set("0123456789abcdef")

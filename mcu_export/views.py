@@ -55,6 +55,7 @@ class LayerView:
     calls: tuple[str, ...]
     output: str
     output_bytes: int
+    traced: bool
     defines: tuple[Define, ...]
     consts: tuple[ArrayView, ...]
 
@@ -244,6 +245,7 @@ def _layer_view(index: int, step: Step, program: Program) -> LayerView:
         calls=tuple(call_text(each) for each in step.statements),
         output=output.variable,
         output_bytes=output.bytes,
+        traced=step.traced,
         defines=step.defines,
         consts=tuple(const_view(const) for const in step.consts),
     )

@@ -13,7 +13,7 @@ from mcu_export.backends.cost import NO_COST, Cost
 from mcu_export.errors import UnsupportedLayerError
 from mcu_export.graph import shape_text
 from mcu_export.ops.base import Array, Op, Params, Shape
-from mcu_export.program import Const, Define, Function, Overlap, Value
+from mcu_export.program import Const, Define, Function, Overlap, Turn, Value
 from mcu_export.quantgraph import QuantNode
 from mcu_export.schemes.formats import Format
 
@@ -137,6 +137,33 @@ class Call:
         return self.overlaps + ((Overlap(0, 0, exact=True),) if self.in_place else ())
 
 
+@dataclass(frozen=True, eq=False)
+class RowWise:
+    """Two layers in turn: a few rows of the first, then the rows of the second that need them.
+
+    Attributes:
+        first, second: the functions that compute some rows, as calls.
+        turn: the memory that it takes.
+        call: of both, given the names of their functions and the index of the first in the trace.
+    """
+
+    first: Call
+    second: Call
+    turn: Turn
+    call: Callable[[str, str, int], Call]
+
+
+# Two layers, each with its call, and how many rows of the second at a time.
+MakeRowWise = Callable[[LayerContext, Call, LayerContext, Call, int], RowWise | None]
+
+
+def never(
+    first: LayerContext, made: Call, second: LayerContext, read: Call, rows: int
+) -> RowWise | None:
+    """A backend that does each layer as a whole."""
+    return None
+
+
 Constraint = Callable[[LayerContext], bool]
 
 
@@ -169,7 +196,8 @@ class Backend:
 
     ``includes`` are headers that the generated C includes. ``cmsis_nn_version`` is the release of
     the library that it calls, where it matters; ``declarations`` are what a header of another
-    release contradicts.
+    release contradicts. ``row_wise`` does two layers in turn, so that what the first gives is never
+    there as a whole; None: it cannot.
     """
 
     name: str
@@ -179,6 +207,7 @@ class Backend:
     schemes: tuple[str, ...] = field(default=("q7", "q15", "q15x7", "mixed"))
     cmsis_nn_version: str = ""
     declarations: tuple[str, ...] = ()
+    row_wise: MakeRowWise = never
 
 
 def usable_kernels(

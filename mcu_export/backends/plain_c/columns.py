@@ -38,7 +38,6 @@ class ColumnConv(ColumnKernel):
     window: Window
     in_ctype: str
     in_bits: int
-    in_row: int
     pad_taps: int
 
 
@@ -90,7 +89,6 @@ def conv2d(context: LayerContext) -> Call:
         window=window,
         in_ctype=in_ctype,
         in_bits=8 * ctype_bytes(in_ctype),
-        in_row=window.in_width * window.in_channels,
         pad_taps=taps - real_taps,
     )
     scratch = context.scratch((2 if window.pairs else 1) * taps, "int16_t")

@@ -15,7 +15,12 @@ from mcu_export.ops.base import Shape
 
 @dataclass(frozen=True)
 class Window:
-    """Geometry of a sliding window."""
+    """Geometry of a sliding window.
+
+    With ``by_rows`` the function computes rows ``begin`` to ``end - 1`` of the output, and its
+    input begins with row ``from`` of the image; these are its arguments. The properties with C text
+    serve both.
+    """
 
     in_height: int
     in_width: int
@@ -32,6 +37,7 @@ class Window:
     pad_top: int
     pad_left: int
     padded: bool
+    by_rows: bool = False
 
     @property
     def text(self) -> str:
@@ -55,8 +61,53 @@ class Window:
 
     @property
     def single(self) -> bool:
-        """Whether the last output pixel has no second one."""
-        return self.pixels % 2 == 1
+        """Whether the last output pixel has, or may have, no second one."""
+        return (self.out_width if self.by_rows else self.pixels) % 2 == 1
+
+    @property
+    def row_parameters(self) -> str:
+        """C text: parameters before the output."""
+        return "int from, int begin, int end, " if self.by_rows else ""
+
+    @property
+    def begin(self) -> str:
+        """C text: the first row of the output."""
+        return "begin" if self.by_rows else "0"
+
+    @property
+    def end(self) -> str:
+        """C text: the row after the last one."""
+        return "end" if self.by_rows else str(self.out_height)
+
+    @property
+    def row(self) -> str:
+        """C text: where row ``y`` of the image is in the input."""
+        return "(y - from)" if self.by_rows else "y"
+
+    @property
+    def out_position(self) -> str:
+        """C text: where row ``out_y`` is in the output."""
+        return "(out_y - begin)" if self.by_rows else "out_y"
+
+    @property
+    def rows_text(self) -> str:
+        """What a comment adds."""
+        return ", rows begin to end - 1; `input` begins with row `from`" if self.by_rows else ""
+
+    @property
+    def span_y(self) -> int:
+        """Input rows from the first to the last that a window covers."""
+        return (self.kernel_height - 1) * self.dilation_y + 1
+
+    @property
+    def in_row(self) -> int:
+        """Elements of an input row."""
+        return self.in_width * self.in_channels
+
+    @property
+    def out_row(self) -> int:
+        """Elements of an output row."""
+        return self.out_width * self.out_channels
 
     @property
     def row_taps(self) -> int:

@@ -53,7 +53,6 @@ class PlaneDepthwise:
     kept_rows: int
     kept_from: int
     kept_elements: int
-    out_row: int
 
     @property
     def scatter(self) -> str:
@@ -63,6 +62,12 @@ class PlaneDepthwise:
             if self.ctype == "int8_t"
             else "vstrhq_scatter_shifted_offset_p_s32"
         )
+
+    @property
+    def filled_rows(self) -> str:
+        """C text: how many rows of the plane ``rows`` of the output need."""
+        w = self.window
+        return f"(rows - 1) * {w.stride_y} + {w.span_y}" if w.by_rows else str(self.rows)
 
     @property
     def two_steps(self) -> int:
@@ -129,14 +134,13 @@ def small_depthwise(context: LayerContext) -> Call:
 
 def _plane_kernel(context: LayerContext, w: Window, sums: Sums, plane_bytes: int) -> PlaneDepthwise:
     multiplier = w.out_channels // w.in_channels
-    span_y = (w.kernel_height - 1) * w.dilation_y + 1
     span_x = (w.kernel_width - 1) * w.dilation_x + 1
     width = (w.out_width - 1) * w.stride_x + span_x
     pitch = -(-max(width, w.pad_left + 1) // 4) * 4
     # As many output rows at a time as the input rows of them fit.
-    fitting = (plane_bytes // (2 * pitch) - span_y) // w.stride_y + 1
+    fitting = (plane_bytes // (2 * pitch) - w.span_y) // w.stride_y + 1
     block = min(max(fitting, 1), w.out_height)
-    rows = (block - 1) * w.stride_y + span_y
+    rows = (block - 1) * w.stride_y + w.span_y
     kept = max(0, rows - block * w.stride_y)
     three = (w.kernel_height, w.kernel_width, w.dilation_y, w.dilation_x) == (3, 3, 1, 1)
     return PlaneDepthwise(
@@ -168,5 +172,4 @@ def _plane_kernel(context: LayerContext, w: Window, sums: Sums, plane_bytes: int
         kept_rows=kept,
         kept_from=(rows - kept) * pitch,
         kept_elements=kept * pitch,
-        out_row=w.out_width * w.out_channels,
     )

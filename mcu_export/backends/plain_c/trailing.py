@@ -6,6 +6,11 @@ number means below it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+
 from mcu_export.backends.plain_c.kernels import Window
 
 
@@ -53,11 +58,63 @@ def trail_of_planes(w: Window, block_rows: int) -> bool:
     """
     if w.in_channels != w.out_channels or w.out_height * w.out_width > w.in_height * w.in_width:
         return False
-    span = (w.kernel_height - 1) * w.dilation_y + 1
     for end in range(block_rows, w.out_height + block_rows, block_rows):
         rows = min(end, w.out_height)
-        copied = (rows - 1) * w.stride_y - w.pad_top + span
-        next_row = copied if span >= w.stride_y else rows * w.stride_y - w.pad_top
+        copied = (rows - 1) * w.stride_y - w.pad_top + w.span_y
+        next_row = copied if w.span_y >= w.stride_y else rows * w.stride_y - w.pad_top
         if end < w.out_height and rows * w.out_width > next_row * w.in_width:
             return False
     return True
+
+
+@dataclass(frozen=True)
+class Band:
+    """Some rows of a layer whose input is made row by row: rows ``begin`` to ``end - 1``.
+
+    They read rows ``top`` to ``bottom - 1`` of the input.
+    """
+
+    begin: int
+    end: int
+    top: int
+    bottom: int
+
+
+def bands(w: Window, rows: int) -> Iterator[Band]:
+    """The output of ``w``, ``rows`` at a time."""
+    for begin in range(0, w.out_height, rows):
+        end = min(begin + rows, w.out_height)
+        top = max(begin * w.stride_y - w.pad_top, 0)
+        bottom = min((end - 1) * w.stride_y - w.pad_top + w.span_y, w.in_height)
+        yield Band(begin, end, top, bottom)
+
+
+def trail_of_bands(first: Window, second: Sequence[Band], in_bytes: int, out_row: int) -> int:
+    """``most`` in bytes for two layers in turn: ``first`` makes the rows that ``second`` reads.
+
+    What a band writes must lie at or below what ``first`` reads for the bands after it.
+
+    Args:
+        first: geometry of the layer that makes the rows.
+        second: bands of the other layer.
+        in_bytes: size of an input element of ``first``.
+        out_row: bytes of an output row of the other layer.
+    """
+    lowest = _lowest_by_row(first)
+    # After the last row is made the whole input is free.
+    limits = [
+        lowest[band.bottom] * in_bytes - band.end * out_row
+        for band in second
+        if band.bottom < first.out_height
+    ]
+    return min(limits, default=first.in_height * first.in_row * in_bytes)
+
+
+@cache
+def _lowest_by_row(w: Window) -> tuple[int, ...]:
+    """For each row of the output the lowest input element that it or a later one reads."""
+    rows = [
+        min(lowest_input(w, y * w.out_width + x) for x in range(w.out_width))
+        for y in range(w.out_height)
+    ]
+    return tuple(accumulate(reversed(rows), min))[::-1]

@@ -1,0 +1,173 @@
+"""Two layers in turn, some rows at a time: what the first gives is never there as a whole.
+
+The second layer reads windows, so of the first layer's output only the rows under one window are
+needed at a time. They lie in ``lines``; rows that no later window reads are moved out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from mcu_export.backends.base import Call, LayerContext, RowWise
+from mcu_export.backends.plain_c.kernels import Window
+from mcu_export.backends.plain_c.trailing import bands, trail_of_bands
+from mcu_export.program import Turn, Value, ctype_bytes
+
+# Templates whose functions can compute some rows; pooling has too little to do to come first.
+READERS = frozenset(
+    f"plain_c/{name}.c.j2"
+    for name in (
+        "conv2d_packed",
+        "conv2d_columns",
+        "depthwise_plane",
+        "max_pool2d",
+        "average_pool2d",
+    )
+)
+MAKERS = READERS - {"plain_c/max_pool2d.c.j2", "plain_c/average_pool2d.c.j2"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the two layers.
+
+    Attributes:
+        function: computes some rows.
+        arguments: C text of what it takes between input and scratch memory, a comma after each.
+        scratch: C text of the scratch memory, or nothing.
+        layer: index in the trace.
+        text: geometry, for the comment.
+    """
+
+    function: str
+    arguments: str
+    scratch: str
+    layer: int
+    text: str
+
+
+@dataclass(frozen=True)
+class RowWiseKernel:
+    """Both layers; ``rows`` of the output are computed at a time.
+
+    Rows of the first have ``row`` elements. At most ``lines`` of them are there, and ``needed`` of
+    them are read at all. ``window`` is that of the second.
+    """
+
+    first: Part
+    second: Part
+    in_ctype: str
+    line_ctype: str
+    ctype: str
+    scratch: bool
+    row: int
+    lines: int
+    needed: int
+    rows: int
+    window: Window
+
+
+def row_wise(
+    first: LayerContext, made: Call, second: LayerContext, read: Call, rows: int
+) -> RowWise | None:
+    """``first`` (its call is ``made``) and ``second`` (``read``) in turn, if both can.
+
+    Args:
+        first: makes what ``second`` alone reads.
+        second: reads windows.
+        rows: of the output of ``second``, that are computed at a time.
+    """
+    if not (_is_one_of(made, MAKERS) and _is_one_of(read, READERS)):
+        return None
+    before, after = _window(made), _window(read)
+    if not _in_order(after):
+        return None
+    parts = list(bands(after, rows))
+    lines = max(band.bottom - band.top for band in parts)
+    scratch = _larger(made.scratch, read.scratch)
+    out_row = after.out_row * ctype_bytes(second.ctype)
+    turn = Turn(
+        rows,
+        lines * before.out_row,
+        second.scratch(scratch.elements, scratch.ctype) if scratch else None,
+        trail_of_bands(before, parts, ctype_bytes(first.in_ctypes[0]), out_row),
+    )
+    return RowWise(
+        first=_by_rows(made),
+        second=_by_rows(read),
+        turn=turn,
+        call=partial(_call, first, made, second, read, turn, parts[-1].bottom),
+    )
+
+
+def _is_one_of(call: Call, templates: frozenset[str]) -> bool:
+    return call.source is not None and call.source[0] in templates and call.then is None
+
+
+def _in_order(w: Window) -> bool:
+    """Whether each window begins in or right behind the rows that were read before."""
+    last = (w.out_height - 1) * w.stride_y - w.pad_top
+    return w.stride_y <= w.span_y and w.pad_top < w.span_y and last < w.in_height
+
+
+def _by_rows(call: Call) -> Call:
+    assert call.source
+    template, kernel = call.source
+    kernel = replace(kernel, window=replace(kernel.window, by_rows=True))
+    return replace(call, function=f"{call.function}_rows", source=(template, kernel))
+
+
+def _call(
+    first: LayerContext,
+    made: Call,
+    second: LayerContext,
+    read: Call,
+    turn: Turn,
+    needed: int,
+    first_function: str,
+    second_function: str,
+    layer: int,
+) -> Call:
+    """The call of both; ``needed`` rows of the first are read at all."""
+    before, after = _window(made), _window(read)
+    kernel = RowWiseKernel(
+        first=_part(made, first_function, layer),
+        second=_part(read, second_function, layer + 1),
+        in_ctype=first.in_ctypes[0],
+        line_ctype=first.ctype,
+        ctype=second.ctype,
+        scratch=turn.scratch is not None,
+        row=before.out_row,
+        lines=turn.lines // before.out_row,
+        needed=needed,
+        rows=turn.rows,
+        window=after,
+    )
+    scratch = (turn.scratch.variable,) if turn.scratch else ()
+    return Call(
+        "row_wise",
+        arguments=(first.inputs[0], first.output, *scratch, second.output),
+        source=("plain_c/row_wise.c.j2", kernel),
+    )
+
+
+def _window(call: Call) -> Window:
+    assert call.source
+    window: Window = call.source[1].window
+    return window
+
+
+def _larger(one: Value | None, other: Value | None) -> Value | None:
+    """The scratch memories are used in turn, so the larger one serves both; all are int16_t."""
+    both: list[Any] = [value for value in (one, other) if value]
+    return max(both, key=lambda value: value.bytes, default=None)
+
+
+def _part(call: Call, function: str, layer: int) -> Part:
+    scratch = "scratch, " if call.scratch else ""
+    between = call.arguments[1 : -2 if call.scratch else -1]
+    return Part(
+        function, "".join(f"{one}, " for one in between), scratch, layer, _window(call).text
+    )
