@@ -12,13 +12,17 @@ import numpy as np
 import pytest
 
 import mcu_export
+from mcu_export.backends import BACKENDS
 from mcu_export.build import Target, check_target
 from mcu_export.cli import main
 from mcu_export.errors import ToolchainError, UsageError
 from mcu_export.exported import open_export
+from mcu_export.fit import fit
 from mcu_export.reference import run_layer, run_reference
 from mcu_export.resources import resource_dir
 from mcu_export.verify import choose_inputs, verify
+from tests.backends.test_turns import network_with_pooling
+from tests.cases.test_cases import exported_of, quantized
 from tests.helpers import KWS, run
 
 BOARD = "mps2-an386"
@@ -39,9 +43,9 @@ def copy(exported: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported, tmp_path / "export"))
 
 
-def self_test(export: Path, build: Path, board: str = BOARD) -> tuple[int, str]:
+def self_test(export: Path, build: Path, board: str = BOARD, name: str = "kws") -> tuple[int, str]:
     """Exit code of make and what the firmware printed."""
-    command = ["make", "-s", "-C", resource_dir("firmware"), "run", "MODEL=kws"]
+    command = ["make", "-s", "-C", resource_dir("firmware"), "run", f"MODEL={name}"]
     command += [f"MODEL_DIR={export}", f"BUILD={build}", f"BOARD={board}"]
     done = run(command)
     return done.returncode, done.stdout + done.stderr  # type: ignore[attr-defined]
@@ -81,6 +85,18 @@ def test_a_golden_number_that_is_wrong(layer: int, index: int, copy: Path, tmp_p
     verdict = f"FAIL: layer {facts['name']} ({facts['op']}), index {index}: "
     assert f"{verdict}got {got}, expected {expected}" in said
     assert "PASS" not in said
+
+
+def test_layers_in_turn_are_compared_row_by_row(tmp_path: Path) -> None:
+    """Its last row of 512 elements is one that the next layer does not read."""
+    quant = quantized(network_with_pooling(), "q7")
+    program, layout = fit(quant, BACKENDS["plain-c"], "net")
+    assert not program.steps[2].traced
+    exported_of(quant, program, layout, tmp_path)
+    assert self_test(tmp_path, tmp_path / "build", "host", "net")[0] == 0
+    before, after = change_number(tmp_path / "net_test.h", "net_test_layer_2", 7 * 512 + 9)
+    _, said = self_test(tmp_path, tmp_path / "build", "host", "net")
+    assert f"layer wide2 (conv2d), index 3593: got {before}, expected {after}" in said
 
 
 def test_a_wrong_output_of_a_later_sample(copy: Path, tmp_path: Path) -> None:

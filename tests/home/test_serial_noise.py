@@ -17,10 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcu_export import serial_line
+from mcu_export.backends import BACKENDS
 from mcu_export.exported import open_export
+from mcu_export.fit import fit
+from mcu_export.ops import elements
 from mcu_export.serial_board import verify_serial
 from mcu_export.serial_line import SerialError, sealed, unsealed
-from mcu_export.verify import choose_inputs
+from mcu_export.verify import choose_inputs, random_inputs
+from tests.backends.test_turns import network_with_pooling
+from tests.cases.test_cases import exported_of, quantized
 from tests.home.conftest import ROOT
 
 STUB = Path(__file__).with_name("serial_stub.c")
@@ -28,18 +33,22 @@ HELLO = sealed("h")
 Change = Callable[[bytes], bytes]
 
 
-@pytest.fixture(scope="module")
-def program(kws_export: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``serial.c`` with the demo network as a process, with both sanitizers."""
-    made = tmp_path_factory.mktemp("serial") / "board"
+def build_board(export: Path, name: str, made: Path) -> Path:
+    """``serial.c`` with an exported network as a process, with both sanitizers."""
     firmware = ROOT / "firmware"
     command = ["gcc", "-std=c99", "-O1", "-g", "-fsanitize=address,undefined"]
     command += ["-fno-sanitize-recover=all", "-DMCU_EXPORT_TRACE"]
-    command += ['-DMODEL_TEST_HEADER="kws_test.h"', "-DMODEL_TEST=kws_test"]
-    command += [f"-I{firmware}", f"-I{kws_export}", "-o", str(made), str(STUB)]
-    command += [f"{firmware}/serial.c", f"{firmware}/measure.c", f"{kws_export}/kws.c"]
+    command += [f'-DMODEL_TEST_HEADER="{name}_test.h"', f"-DMODEL_TEST={name}_test"]
+    command += [f"-I{firmware}", f"-I{export}", "-o", str(made), str(STUB)]
+    command += [f"{firmware}/serial.c", f"{firmware}/measure.c", f"{export}/{name}.c"]
     subprocess.run(command, check=True)
     return made
+
+
+@pytest.fixture(scope="module")
+def program(kws_export: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A board with the demo network."""
+    return build_board(kws_export, "kws", tmp_path_factory.mktemp("serial") / "board")
 
 
 def answers(program: Path, sent: bytes) -> list[str]:
@@ -104,16 +113,16 @@ def test_no_bytes_harm_the_board(program: Path) -> None:
 
 
 @pytest.fixture
-def noisy(program: Path) -> Iterator[Callable[[Change, Change], str]]:
-    """Starts the board behind a terminal that changes what goes to it and what comes from it."""
+def noisy(program: Path) -> Iterator[Callable[..., str]]:
+    """Starts a board behind a terminal that changes what goes to it and what comes from it."""
     processes = []
 
-    def start(there: Change, back: Change) -> str:
+    def start(there: Change, back: Change, board: Path = program) -> str:
         mine, theirs = pty.openpty()
         tty.setraw(mine)
         tty.setraw(theirs)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        process = subprocess.Popen([program], bufsize=0, **pipes)  # type: ignore[call-overload]
+        process = subprocess.Popen([board], bufsize=0, **pipes)  # type: ignore[call-overload]
         processes.append((process, mine))
 
         def pump(source: int, target: int, change: Change) -> None:
@@ -160,7 +169,7 @@ def same(data: bytes) -> bytes:
 @pytest.mark.parametrize("rate", [0.0, 3e-6, 1e-3])
 def test_noise_never_gives_a_wrong_verdict(
     kws_export: Path,
-    noisy: Callable[[Change, Change], str],
+    noisy: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
     rate: float,
     seed: int,
@@ -181,9 +190,7 @@ def test_noise_never_gives_a_wrong_verdict(
         assert rate < 1e-3
 
 
-def test_one_damaged_line_is_sent_again(
-    kws_export: Path, noisy: Callable[[Change, Change], str]
-) -> None:
+def test_one_damaged_line_is_sent_again(kws_export: Path, noisy: Callable[..., str]) -> None:
     """One bit, in the middle of a layer: the sample is repeated."""
     sent = 0
 
@@ -224,3 +231,12 @@ def test_endless_garbage_ends_with_an_error(
         verify_serial(exported, inputs, os.ttyname(theirs), 115200)
     os.close(theirs)
     os.close(mine)
+
+
+def test_rows_of_a_layer_come_in_several_lines(noisy: Callable[..., str], tmp_path: Path) -> None:
+    quant = quantized(network_with_pooling(), "q7")
+    exported = exported_of(quant, *fit(quant, BACKENDS["plain-c"], "net"), tmp_path)
+    device = noisy(same, same, build_board(tmp_path, "net", tmp_path / "board"))
+    verdict, _ = verify_serial(exported, random_inputs(quant, 2), device, 115200)
+    integers = sum(elements(node.node.shape) for node in quant.nodes)
+    assert (verdict.mismatches, verdict.outputs_compared) == (0, 2 * integers)

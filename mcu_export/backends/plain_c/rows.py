@@ -82,7 +82,7 @@ def row_wise(
     if not (_is_one_of(made, MAKERS) and _is_one_of(read, READERS)):
         return None
     before, after = _window(made), _window(read)
-    if not _in_order(after):
+    if not in_order(after):
         return None
     parts = list(bands(after, rows))
     lines = max(band.bottom - band.top for band in parts)
@@ -106,7 +106,7 @@ def _is_one_of(call: Call, templates: frozenset[str]) -> bool:
     return call.source is not None and call.source[0] in templates and call.then is None
 
 
-def _in_order(w: Window) -> bool:
+def in_order(w: Window) -> bool:
     """Whether each window begins in or right behind the rows that were read before."""
     last = (w.out_height - 1) * w.stride_y - w.pad_top
     return w.stride_y <= w.span_y and w.pad_top < w.span_y and last < w.in_height
