@@ -270,14 +270,27 @@ class Lifetime:
 def take_turns(first: Step, second: Step, turn: Turn) -> tuple[Step, Step]:
     """The steps of two layers that are done in turn: the second does both."""
     return (
-        replace(first, statements=(), overlaps=(), scratch=None, traced=False),
+        replace(
+            first,
+            kernel=f"{first.kernel}, in turn with the next layer",
+            statements=(),
+            overlaps=(),
+            scratch=None,
+            traced=False,
+        ),
         replace(
             second,
+            kernel=f"{second.kernel}, {count_text(turn.rows, 'row')} at a time",
             reads=(*first.reads, *second.reads),
             overlaps=(Overlap(0, turn.most),),
             scratch=turn.scratch,
         ),
     )
+
+
+def count_text(count: int, noun: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def ctype_bytes(ctype: str) -> int:

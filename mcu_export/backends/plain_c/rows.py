@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from textwrap import wrap
 from typing import Any
 
 from mcu_export.backends.base import Call, LayerContext, RowWise
@@ -26,6 +27,8 @@ READERS = frozenset(
         "average_pool2d",
     )
 )
+# Of a line of arguments.
+WIDTH = 84
 MAKERS = READERS - {"plain_c/max_pool2d.c.j2", "plain_c/average_pool2d.c.j2"}
 
 
@@ -35,14 +38,14 @@ class Part:
 
     Attributes:
         function: computes some rows.
-        arguments: C text of what it takes between input and scratch memory, a comma after each.
+        arguments: lines of C text: what it takes between input and scratch memory.
         scratch: C text of the scratch memory, or nothing.
         layer: index in the trace.
-        text: geometry, for the comment.
+        text: what it is, for the comment.
     """
 
     function: str
-    arguments: str
+    arguments: tuple[str, ...]
     scratch: str
     layer: int
     text: str
@@ -67,6 +70,16 @@ class RowWiseKernel:
     needed: int
     rows: int
     window: Window
+
+    @property
+    def top(self) -> str:
+        """C text: what is taken off for the padding above the first window."""
+        return f" - {self.window.pad_top}" if self.window.pad_top else ""
+
+    @property
+    def output(self) -> str:
+        """C text: where row ``begin`` of the output is."""
+        return f"output + begin * {self.window.out_row}"
 
 
 def row_wise(
@@ -166,8 +179,7 @@ def _larger(one: Value | None, other: Value | None) -> Value | None:
 
 
 def _part(call: Call, function: str, layer: int) -> Part:
-    scratch = "scratch, " if call.scratch else ""
     between = call.arguments[1 : -2 if call.scratch else -1]
-    return Part(
-        function, "".join(f"{one}, " for one in between), scratch, layer, _window(call).text
-    )
+    lines = wrap(", ".join((*between, "")).strip(), WIDTH, break_long_words=False)
+    text = f"{call.function}, {_window(call).text}"
+    return Part(function, tuple(lines), "scratch, " if call.scratch else "", layer, text)
