@@ -40,6 +40,7 @@ HELPERS = (
     "bytes4",
     "d?word",
     "load4",
+    "largest4",
     "(even|odd)",
     "load2",
     "order4",

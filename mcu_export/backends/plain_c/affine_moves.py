@@ -12,7 +12,8 @@ from mcu_export.backends.plain_c.affine_kernels import (
     offset_text,
 )
 from mcu_export.backends.plain_c.elements import gather_call, transpose_call
-from mcu_export.backends.plain_c.kernels import ClampKernel, PoolKernel, image_elements, window_of
+from mcu_export.backends.plain_c.kernels import ClampKernel, image_elements
+from mcu_export.backends.plain_c.pools import affine_average_pool, max_pool
 from mcu_export.backends.plain_c.sums import RESCALE
 from mcu_export.ops import (
     AveragePool2D,
@@ -29,22 +30,6 @@ from mcu_export.ops import (
 )
 
 AFFINE = frozenset({"int8", "int16x8"})
-
-
-def _pool(context: LayerContext) -> Call:
-    """Max or average pooling; as the format stays, the kernels are those of q7."""
-    a, op = context.arithmetic, context.op
-    low, high = context.limits[0]
-    average = isinstance(op, AveragePool2D)
-    clamped = average or a.low > low or a.high < high
-    window = window_of(context, op.kernel)
-    kernel = PoolKernel(context.in_ctypes[0], context.ctype, window, a.low, a.high, clamped)
-    name = "average_pool2d" if average else "max_pool2d"
-    return Call(
-        name,
-        arguments=(context.inputs[0], context.output),
-        source=(f"plain_c/{name}.c.j2", kernel),
-    )
 
 
 def _clamp(context: LayerContext) -> Call:
@@ -135,7 +120,7 @@ MOVES = (
         "plain-c max_pool2d",
         MaxPool2D,
         AFFINE,
-        _pool,
+        max_pool,
         cost=Cost(per_window=3.9),
         wide=Cost(per_window=4.6),
     ),
@@ -143,7 +128,7 @@ MOVES = (
         "plain-c average_pool2d",
         AveragePool2D,
         AFFINE,
-        _pool,
+        affine_average_pool,
         cost=Cost(per_output=5.5, per_window=2.3),
     ),
     Kernel("plain-c pad", Pad, AFFINE, fill_call, cost=Cost(per_output=0.6)),

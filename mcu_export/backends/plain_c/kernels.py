@@ -186,20 +186,6 @@ class DenseKernel(AccumulateKernel):
 
 
 @dataclass(frozen=True)
-class PoolKernel:
-    """Max or average pooling."""
-
-    in_ctype: str
-    ctype: str
-    window: Window
-    low: int
-    high: int
-    clamped: bool
-    numerator: int = 1
-    divisor: int = 1
-
-
-@dataclass(frozen=True)
 class AddKernel:
     """Element-wise addition; ``first`` and ``second`` are C expressions of the shifted inputs."""
 

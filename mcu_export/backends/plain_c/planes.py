@@ -117,8 +117,7 @@ def depthwise(context: LayerContext, plane_bytes: int = PLANE_BYTES) -> Call:
         ),
         scratch=scratch,
         overlaps=(Overlap(0, 0, exact=True),) if kernel.in_place else (),
-        extra=(NO_COST if kernel.three else ANY_WINDOW)
-        + (PIECES if kernel.blocks > 1 else NO_COST),
+        extra=_extra(kernel),
     )
 
 
