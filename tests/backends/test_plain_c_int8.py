@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import cycle, product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mcu_export.backends.plain_c.sums import scaled_result
+from mcu_export.calibrate import calibrate
+from mcu_export.loaders.base import GraphBuilder
+from mcu_export.ops import RELU, RELU6, Add, Subtract
 from mcu_export.quantgraph import QuantGraph
+from mcu_export.quantize import quantize_network
 from mcu_export.schemes.affine_arithmetic import Scaled
 from mcu_export.schemes.fixed_point import rescale
 from mcu_export.verify import random_inputs, verify
@@ -45,6 +50,32 @@ def _extreme_inputs(quant: QuantGraph) -> dict[str, np.ndarray]:
 def test_every_core_gives_the_bits_of_the_reference(name: str, target: str, tmp_path: Path) -> None:
     exported = write_c(_made(name), "plain-c", tmp_path)
     verdict = verify(exported, _extreme_inputs(exported.quant), TARGETS[target])
+    assert (verdict.mismatches, verdict.first_difference) == (0, None)
+
+
+def _sums() -> QuantGraph:
+    """Sums and differences of inputs whose scales differ by up to 16, whole vectors and not."""
+    builder = GraphBuilder("sums")
+    outputs, samples, generator = [], {}, np.random.default_rng(7)
+    for index, (op, size) in enumerate(
+        product((Add(), Add(RELU), Subtract(), Subtract(RELU6)), (8, 21))
+    ):
+        pair = [builder.input(f"in{index}{side}", (size,)) for side in "ab"]
+        for name, largest in zip(pair, (1.0, 0.3 * 2.0 ** (index - 4)), strict=True):
+            samples[name] = generator.uniform(-largest, largest, (16, size)).astype(np.float32)
+        outputs.append(builder.add("sum", op, pair))
+    graph = builder.finish(outputs, {})
+    return quantize_network(graph, calibrate(graph, samples), "int8", "minmax")
+
+
+@pytest.mark.parametrize("target", ["gcc", "M55"])
+def test_sums_in_vectors(target: str, tmp_path: Path) -> None:
+    exported = write_c(_sums(), "plain-c", tmp_path)
+    assert (tmp_path / "net.c").read_text().count("vstrbq_p_s32(output + i") == 4
+    inputs = random_inputs(exported.quant, 40)
+    for sign, name in zip(cycle((1, 1, -1)), inputs, strict=False):
+        inputs[name][-1], inputs[name][-2] = (127, -128)[::sign]
+    verdict = verify(exported, inputs, TARGETS[target])
     assert (verdict.mismatches, verdict.first_difference) == (0, None)
 
 

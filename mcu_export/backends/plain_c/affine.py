@@ -16,7 +16,6 @@ from mcu_export.backends.plain_c.affine_elements import (
     product_layer,
     requantize_layer,
     softmax_layer,
-    sum_layer,
 )
 from mcu_export.backends.plain_c.affine_kernels import (
     ScaledDenseKernel,
@@ -27,6 +26,7 @@ from mcu_export.backends.plain_c.affine_kernels import (
 )
 from mcu_export.backends.plain_c.affine_moves import MOVES
 from mcu_export.backends.plain_c.affine_select import select_layer, slopes_layer
+from mcu_export.backends.plain_c.affine_sum import sum_layer
 from mcu_export.backends.plain_c.int4 import INT4_KERNELS
 from mcu_export.backends.plain_c.kernels import window_of
 from mcu_export.backends.plain_c.sums import HELPERS, RESCALE, folded_bias

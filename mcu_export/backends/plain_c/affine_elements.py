@@ -10,13 +10,12 @@ from mcu_export.backends.plain_c.affine_kernels import (
     PairKernel,
     RequantizeKernel,
     ShareKernel,
-    SumKernel,
     TwoSlopesKernel,
     offset_text,
 )
 from mcu_export.backends.plain_c.binary import operand_index
 from mcu_export.backends.plain_c.elements import function_call
-from mcu_export.backends.plain_c.sums import LEAST_SHIFT, MOST_SHIFT, RESCALE, rescaling
+from mcu_export.backends.plain_c.sums import RESCALE
 from mcu_export.ops import (
     elements,
 )
@@ -35,7 +34,9 @@ def in_ctype(context: LayerContext) -> str:
     return f"{context.formats[0].dtype}_t"
 
 
-def _pair(context: LayerContext) -> tuple[dict[str, object], tuple[str, str], tuple[Const, ...]]:
+def pair_fields(
+    context: LayerContext,
+) -> tuple[dict[str, object], tuple[str, str], tuple[Const, ...]]:
     """Fields of :class:`PairKernel` but the scaling, C names of both operands, constants."""
     a = context.arithmetic
     names, shapes = list(context.inputs), list(context.shapes)
@@ -64,69 +65,10 @@ def _pair(context: LayerContext) -> tuple[dict[str, object], tuple[str, str], tu
     return fields, (names[0], names[1]), consts
 
 
-def sum_layer(context: LayerContext) -> Call:
-    """Sum or difference."""
-    a = context.arithmetic
-    fields, names, consts = _pair(context)
-    kernel = SumKernel(
-        what="Sum" if a.sign > 0 else "Difference",
-        ctype=str(fields["ctype"]),
-        first_ctype=str(fields["first_ctype"]),
-        second_ctype=str(fields["second_ctype"]),
-        elements=elements(context.shape),
-        first=_on_one_scale(context, 0, f"first[{fields['first_index']}]"),
-        second=_on_one_scale(context, 1, f"second[{fields['second_index']}]"),
-        sign="+" if a.sign > 0 else "-",
-        result=_of_sum(context),
-    )
-    whole = fields["first_index"] == "i" and names[0] == context.inputs[0]
-    return Call(
-        "sum",
-        arguments=(*names, context.output),
-        source=("plain_c/affine_sum.c.j2", kernel),
-        consts=consts,
-        in_place=whole and kernel.first_ctype == kernel.ctype,
-        helpers=(RESCALE,),
-    )
-
-
-def _on_one_scale(context: LayerContext, index: int, element: str) -> str:
-    """C expression of an operand times 2^left_shift and its factor.
-
-    The operand with the larger scale has the factor 1/2, which is a shift. A right shift from 2 on
-    has a fast sequence (see :mod:`.sums`; the offset 0 is written as 1 there). All others are
-    rescaled step by step.
-    """
-    a = context.arithmetic
-    multiplier, shift = a.multipliers[index], a.shifts[index]
-    value, unit = f"({element}{offset_text(a.offsets[index])})", 1 << a.left_shift
-    if multiplier == 1 << 30 and shift == 0:
-        return f"{value} * {unit >> 1}"
-    if LEAST_SHIFT <= -shift <= MOST_SHIFT:
-        fast = f"{context.model}_scale8_signed"
-        return f"{fast}({value} * {unit}, {multiplier}, {-shift - LEAST_SHIFT}, 1)"
-    return f"{context.model}_rescale({value} * {unit}, {multiplier}, {shift})"
-
-
-def _of_sum(context: LayerContext) -> str:
-    """C expression of the output for a ``sum``."""
-    a, name = context.arithmetic, context.model
-    limits = f"{a.low}, {a.high}"
-    if context.layer.format.bits == 8 and LEAST_SHIFT <= -a.shifts[2] <= MOST_SHIFT:
-        result = rescaling(a.low, a.high, a.output_offset, shared=True)
-        shift = -a.shifts[2] - LEAST_SHIFT
-        scaled = f"{name}_{result.scale}(sum, {a.multipliers[2]}, {shift}{result.inner})"
-        return (
-            f"{name}_{result.narrow}({scaled}{f', {limits}' if result.narrow == 'clamp8' else ''})"
-        )
-    scaled = f"{name}_rescale(sum, {a.multipliers[2]}, {a.shifts[2]})"
-    return f"{name}_saturate({scaled}{offset_text(a.output_offset)}, {limits})"
-
-
 def product_layer(context: LayerContext) -> Call:
     """Product."""
     a = context.arithmetic
-    fields, names, consts = _pair(context)
+    fields, names, consts = pair_fields(context)
     kernel = PairKernel(**fields, multiplier=a.multiplier, shift=a.shift)  # type: ignore[arg-type]
     return _pair_call(context, "product", kernel, names, consts)
 

@@ -83,11 +83,27 @@ class PairKernel:
 
 
 @dataclass(frozen=True)
+class SumVectors:
+    """A sum four elements at a time: C expressions of the vectors, ``add`` the intrinsic.
+
+    ``whole``: no vector is filled in part.
+    """
+
+    first: str
+    second: str
+    add: str
+    result: str
+    low: int
+    high: int
+    whole: bool
+
+
+@dataclass(frozen=True)
 class SumKernel:
     """Element-wise sum or difference.
 
     ``first`` and ``second`` are C expressions of the inputs on one scale, ``result`` that of what
-    becomes of their ``sum``.
+    becomes of their ``sum``. ``vectors`` do the same where there are four lanes of 32 bits.
     """
 
     what: str
@@ -99,6 +115,7 @@ class SumKernel:
     second: str
     sign: str
     result: str
+    vectors: SumVectors | None
 
 
 @dataclass(frozen=True)
