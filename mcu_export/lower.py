@@ -156,6 +156,7 @@ class _Lowering:
             output=self.values[layer.name].variable,
             read_later=tuple(self._read_later(index, i) for i in inputs),
             scheme=layer_scheme(self.quant.scheme, formats, constants, layer.format),
+            optimize=self.choices.optimize,
         )
 
     def _read_later(self, index: int, value: str) -> bool:

@@ -13,8 +13,9 @@ from typing import Any
 
 from mcu_export.ops.base import Array
 
-# Levels of --optimize, with what the compiler is asked for.
-LEVELS = {"speed": "O3", "balanced": "O2", "size": "Os"}
+# Levels of --optimize, with what the compiler is asked for. `fastest` also takes kernels that have
+# larger weights.
+LEVELS = {"fastest": "O3", "speed": "O3", "balanced": "O2", "size": "Os"}
 
 
 @dataclass(frozen=True)

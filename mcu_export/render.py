@@ -67,6 +67,11 @@ HELPERS = (
     "multiply1",
     "multiply2",
     "multiply4",
+    "patch",
+    "take",
+    "square_inputs",
+    "products8",
+    "square_outputs",
     "two8",
     "two16",
     "four8",
@@ -93,6 +98,7 @@ HELPER_TEMPLATES = {
     "d?word": "words",
     "(even|odd)": "unpack",
     "row3": "rows3",
+    "take": "transform",
     "load16": "weights",
 }
 

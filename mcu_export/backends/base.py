@@ -33,6 +33,7 @@ class LayerContext:
         read_later: whether each input is needed after this layer: another one reads it, or it is
             an output of the network.
         scheme: of this layer, see :func:`mcu_export.schemes.widths.layer_scheme`.
+        optimize: one of :data:`mcu_export.program.LEVELS`.
     """
 
     layer: QuantNode
@@ -45,6 +46,7 @@ class LayerContext:
     output: str
     read_later: tuple[bool, ...]
     scheme: str
+    optimize: str
 
     @property
     def op(self) -> Any:

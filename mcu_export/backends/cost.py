@@ -57,6 +57,15 @@ class Cost:
             self.per_window + other.per_window,
         )
 
+    def __mul__(self, factor: float) -> Cost:
+        """The cost of ``factor`` times the work."""
+        return Cost(
+            self.per_mac * factor,
+            self.per_input * factor,
+            self.per_output * factor,
+            self.per_window * factor,
+        )
+
     def instructions(self, work: Work) -> int:
         """The estimate for a layer."""
         return round(

@@ -84,7 +84,8 @@ from mcu_export.errors import UsageError
     shell_complete=offered("optimize"),
     show_default=True,
     help="What gcc does to the kernels, whatever the firmware's flags: speed (-O3), balanced "
-    "(-O2: half the code, little slower) or size (-Os).",
+    "(-O2: half the code, little slower) or size (-Os). fastest is -O3 with 3x3 convolutions by "
+    "Winograd's algorithm: half the instructions, 3.6 times the flash for their weights.",
 )
 @click.option("--bn-epsilon", type=float, help="Epsilon of every batch norm, not the file's own.")
 @click.option("--labels", "labels_file", type=FOLDER, help="Text file, one label per line.")

@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 
 from mcu_export.backends.plain_c.kernels import Window
 from mcu_export.backends.plain_c.packing import pair_weights
-from mcu_export.backends.plain_c.trailing import trail_of_pixels, trail_of_planes
+from mcu_export.backends.plain_c.trailing import (
+    trail_of_blocks,
+    trail_of_pixels,
+    trail_of_planes,
+)
 from mcu_export.pack import Block, Problem, Rule, arena_size, lower_bound, pack
 
 SMALL = st.integers(1, 7)
@@ -71,6 +75,27 @@ def test_nothing_is_read_that_was_written_over(w: Window, step: int, further: in
                 assert not written & {tap * w.in_channels + c for c in range(w.in_channels)}
         for pixel in group:
             written |= {start + pixel * w.out_channels + c for c in range(w.out_channels)}
+
+
+@settings(max_examples=200, deadline=None)
+@given(windows(), st.integers(1, 3), st.integers(1, 4), st.integers(0, 20))
+def test_a_block_is_read_before_it_is_written(
+    w: Window, height: int, width: int, further: int
+) -> None:
+    start = trail_of_blocks(w, height, width) - further
+    written = set[int]()
+    for top in range(0, w.out_height, height):
+        for left in range(0, w.out_width, width):
+            block = [
+                y * w.out_width + x
+                for y in range(top, min(top + height, w.out_height))
+                for x in range(left, min(left + width, w.out_width))
+            ]
+            for pixel in block:
+                for tap in taps_of(w, pixel):
+                    assert not written & {tap * w.in_channels + c for c in range(w.in_channels)}
+            for pixel in block:
+                written |= {start + pixel * w.out_channels + c for c in range(w.out_channels)}
 
 
 @settings(max_examples=300, deadline=None)

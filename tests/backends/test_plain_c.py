@@ -229,18 +229,23 @@ def test_the_cases_reach_the_fast_kernels_and_both_ways_to_store_weights(tmp_pat
     assert "as int16 elements w[2p] + 256 * w[2p+1]" in (tmp_path / "net_weights.h").read_text()
 
 
-def test_it_is_cxx_too(tmp_path: Path) -> None:
-    """The trace hook and the kernels compile as C++ with every warning on."""
-    write_c(_quantized("chain", "q7"), "plain-c", tmp_path)
+def cxx_commands(folder: Path) -> list[list[str]]:
+    """Compile the C file in ``folder`` as C++ with every warning on, by each compiler."""
     flags = ["-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror", "-O2", "-c"]
-    for compiler in (
+    compilers = (
         ["g++"],
         ["clang++"],
         ["arm-none-eabi-g++", "-mcpu=cortex-m4"],
         ["arm-none-eabi-g++", "-mcpu=cortex-m0"],
         ["arm-none-eabi-g++", "-mcpu=cortex-m55", "-mfloat-abi=hard"],
-    ):
-        source = [str(tmp_path / "net.c"), "-o", str(tmp_path / "net.o")]
-        command = [*compiler, "-x", "c++", "-std=c++11", *flags, *source]
+    )
+    source = [str(folder / "net.c"), "-o", str(folder / "net.o")]
+    return [[*compiler, "-x", "c++", "-std=c++11", *flags, *source] for compiler in compilers]
+
+
+def test_it_is_cxx_too(tmp_path: Path) -> None:
+    """The trace hook and the kernels compile as C++ with every warning on."""
+    write_c(_quantized("chain", "q7"), "plain-c", tmp_path)
+    for command in cxx_commands(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

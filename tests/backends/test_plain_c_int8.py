@@ -37,7 +37,7 @@ def _made(name: str) -> QuantGraph:
     return NETWORKS[name]()
 
 
-def _extreme_inputs(quant: QuantGraph) -> dict[str, np.ndarray]:
+def extreme_inputs(quant: QuantGraph) -> dict[str, np.ndarray]:
     """Random integers, then all the largest, then all the smallest."""
     inputs = random_inputs(quant, 4)
     for array in inputs.values():
@@ -49,7 +49,7 @@ def _extreme_inputs(quant: QuantGraph) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_core_gives_the_bits_of_the_reference(name: str, target: str, tmp_path: Path) -> None:
     exported = write_c(_made(name), "plain-c", tmp_path)
-    verdict = verify(exported, _extreme_inputs(exported.quant), TARGETS[target])
+    verdict = verify(exported, extreme_inputs(exported.quant), TARGETS[target])
     assert (verdict.mismatches, verdict.first_difference) == (0, None)
 
 

@@ -27,6 +27,7 @@ CONVS = {
     "odd pixels, coded": Case((3, 3, 8), 6, (1, 1), full=True),
     "even pixels, coded": Case((4, 4, 4), 4, (3, 3), full=True),
     "one pixel": Case((1, 1, 16), 5, (1, 1)),
+    "winograd": Case((4, 4, 16), 8, (3, 3), padding=(1, 1, 1, 1)),
 }
 
 
@@ -63,7 +64,7 @@ def _write(folder: Path) -> list[str]:
         for scheme, quant in made.items():
             own = folder / f"{name} {scheme}"
             own.mkdir()
-            write_c(quant, "plain-c", own)
+            write_c(quant, "plain-c", own, optimize="fastest")
             files.append(str(own / "net.c"))
     return files
 

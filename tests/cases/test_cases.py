@@ -16,7 +16,7 @@ from mcu_export.lower import lower
 from mcu_export.names import LAYER_WORDS
 from mcu_export.pipeline import golden_of
 from mcu_export.plan import plan
-from mcu_export.program import Layout, Program
+from mcu_export.program import Choices, Layout, Program
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import ABOUT_SCHEMES, quantize_network
 from mcu_export.reference import quantize_inputs, random_inputs, run_reference
@@ -50,9 +50,11 @@ def step_of(fmt: Format, weights_bits: int) -> float:
     return fmt.scale * 2.0 ** (fmt.bits - weights_bits)
 
 
-def write_c(quant: QuantGraph, backend: str, folder: Path, release: str = "") -> Exported:
+def write_c(
+    quant: QuantGraph, backend: str, folder: Path, release: str = "", optimize: str = "speed"
+) -> Exported:
     """The C files of a network, opened as an export."""
-    program = lower(quant, backend_of(backend, release), "net")
+    program = lower(quant, backend_of(backend, release), "net", (), Choices(optimize))
     return exported_of(quant, program, plan(program), folder)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mcu_export.backends.base import Call, Kernel, LayerContext
 from mcu_export.backends.cost import NO_COST, Cost
-from mcu_export.backends.plain_c import fast, planes
+from mcu_export.backends.plain_c import fast, planes, winograd
 from mcu_export.backends.plain_c.affine_elements import (
     changes_format,
     function_layer,
@@ -193,6 +193,14 @@ INT8 = frozenset({"int8"})
 PAIRED, BY_PLANES = (fast.small_sums,), (planes.sums_in_lanes,)
 
 AFFINE_KERNELS = (
+    Kernel(
+        "plain-c conv2d, Winograd",
+        Conv2D,
+        INT8,
+        winograd.conv2d,
+        winograd.CONSTRAINTS,
+        Cost(0.42, 11, 18),
+    ),
     Kernel(
         "plain-c conv2d, paired weights",
         Conv2D,

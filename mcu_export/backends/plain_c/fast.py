@@ -29,6 +29,7 @@ from mcu_export.program import Const, Overlap
 MAX_OUT_SHIFT = 22
 WORDS = 8
 ONE_AT_A_TIME = Cost(per_window=2.5)  # copying inputs whose number of channels is not 4, 8 ...
+CONV_COST = Cost(0.96, 0, 6.7, 2.1)  # of paired weights in q7
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,16 @@ def small_shift(context: LayerContext) -> bool:
     return bool(context.arithmetic.out_shift <= MAX_OUT_SHIFT)
 
 
-def paired_const(context: LayerContext, paired: Paired, axes: str) -> Const:
-    """Weights in pairs."""
+def weights_comment(context: LayerContext, axes: str, order: str) -> str:
+    """Of the constant: shape, format, and how they lie in memory."""
     fmt = context.layer.param_formats["weights"]
     shape = "x".join(str(size) for size in context.params["weights"].shape)
-    comment = f"weights, {shape} ({axes}), {fmt.text()}, as {paired.text()}"
+    return f"weights, {shape} ({axes}), {fmt.text()}, as {order}"
+
+
+def paired_const(context: LayerContext, paired: Paired, axes: str) -> Const:
+    """Weights in pairs."""
+    comment = weights_comment(context, axes, paired.text())
     return Const(context.name("weights"), "int16_t", paired.elements.ravel(), comment, WORDS)
 
 

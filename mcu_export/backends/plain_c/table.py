@@ -6,7 +6,7 @@ import numpy as np
 
 from mcu_export.backends.base import Call, Kernel, LayerContext
 from mcu_export.backends.cost import Cost
-from mcu_export.backends.plain_c import columns, fast, planes
+from mcu_export.backends.plain_c import columns, fast, planes, winograd
 from mcu_export.backends.plain_c.affine_moves import fill_call
 from mcu_export.backends.plain_c.binary import binary_call
 from mcu_export.backends.plain_c.elements import (
@@ -213,12 +213,12 @@ def _transpose_conv(context: LayerContext) -> Call:
 
 
 FAST = (fast.small_sums, fast.small_shift)
+WINOGRAD = (*winograd.CONSTRAINTS, fast.small_shift)
 COLUMNS = (columns.reads_16_bits,)
 
 KERNELS = (
-    Kernel(
-        "plain-c conv2d, paired weights", Conv2D, Q7, fast.conv2d, FAST, Cost(0.96, 0, 6.7, 2.1)
-    ),
+    Kernel("plain-c conv2d, Winograd", Conv2D, Q7, winograd.conv2d, WINOGRAD, winograd.COST),
+    Kernel("plain-c conv2d, paired weights", Conv2D, Q7, fast.conv2d, FAST, fast.CONV_COST),
     Kernel(
         "plain-c conv2d, 16-bit columns",
         Conv2D,

@@ -67,6 +67,24 @@ def trail_of_planes(w: Window, block_rows: int) -> bool:
     return True
 
 
+def trail_of_blocks(w: Window, height: int, width: int) -> int:
+    """``most`` for a kernel that computes blocks of pixels at once, all channels, row after row.
+
+    It reads all inputs of a block before it writes it. In elements.
+    """
+    most = lowest = w.in_height * w.in_width * w.in_channels
+    for top in reversed(range(0, w.out_height, height)):
+        for left in reversed(range(0, w.out_width, width)):
+            block = [
+                y * w.out_width + x
+                for y in range(top, min(top + height, w.out_height))
+                for x in range(left, min(left + width, w.out_width))
+            ]
+            most = min(most, lowest - (block[-1] + 1) * w.out_channels)
+            lowest = min(lowest, *(lowest_input(w, pixel) for pixel in block))
+    return most
+
+
 @dataclass(frozen=True)
 class Band:
     """Some rows of a layer whose input is made row by row: rows ``begin`` to ``end - 1``.
