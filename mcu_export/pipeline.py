@@ -18,7 +18,6 @@ from mcu_export.executors import open_executor
 from mcu_export.fit import fit
 from mcu_export.graph import Graph, check, dump
 from mcu_export.loaders import load_network, model_files
-from mcu_export.lower import lower
 from mcu_export.mix_costs import Costs, macs_cost
 from mcu_export.mix_search import Mixed, search_mix
 from mcu_export.network_file import write_network
@@ -26,7 +25,6 @@ from mcu_export.ops import Reshape
 from mcu_export.ops.base import Array, elements
 from mcu_export.options import Options, check_options
 from mcu_export.passes import run_passes
-from mcu_export.plan import plan
 from mcu_export.program import Layout, Program
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import quantize
@@ -214,9 +212,9 @@ def _mixed(
     backend = backend_of(options.backend, options.cmsis_nn_version)
 
     def cost_of(quant: QuantGraph) -> Costs:
-        program = lower(quant, backend, options.name)
+        program, layout = fit(quant, backend, options.name, max_ram=options.max_ram)
         flash = sum(step.weight_bytes for step in program.steps)
-        return Costs(flash, plan(program).arena_bytes, macs_cost(quant))
+        return Costs(flash, layout.arena_bytes, macs_cost(quant))
 
     count = len(next(iter(samples.values())))
     labels = load_labels(options.sample_labels, count) if options.sample_labels else None

@@ -190,7 +190,7 @@ def _looped(
 
 
 INT8 = frozenset({"int8"})
-PAIRED, BY_PLANES = (fast.small_sums,), (planes.sums_in_lanes,)
+PAIRED, BY_PLANES = (fast.small_sums,), (planes.small_sums,)
 
 AFFINE_KERNELS = (
     Kernel(

@@ -64,6 +64,11 @@ class PlaneDepthwise:
         )
 
     @property
+    def otherwise(self) -> str:
+        """C text: the directive of what has no vectors."""
+        return "elif" if self.result.lanes else "if"
+
+    @property
     def filled_rows(self) -> str:
         """C text: how many rows of the plane ``rows`` of the output need."""
         w = self.window
@@ -90,12 +95,11 @@ class PlaneDepthwise:
         return 3 * self.window.out_channels
 
 
-def sums_in_lanes(context: LayerContext) -> bool:
-    """The results must be shifted to the right by 2 to 22, the sums must fit 32 bits."""
+def small_sums(context: LayerContext) -> bool:
+    """The sums must fit 32 bits."""
     sums = sums_of(context)
     largest = int(np.abs(sums.weights).sum(axis=channel_axes(context)).max())
-    fits = largest * largest_input(context) + sums.start < 2**31
-    return fits and bool(sums.result.lanes)
+    return largest * largest_input(context) + sums.start < 2**31
 
 
 def depthwise(context: LayerContext, plane_bytes: int = PLANE_BYTES) -> Call:
@@ -115,6 +119,7 @@ def depthwise(context: LayerContext, plane_bytes: int = PLANE_BYTES) -> Call:
             context.const("weights", by_channel, "out, h, w"),
             *sums.consts,
         ),
+        helpers=sums.helpers,
         scratch=scratch,
         overlaps=(Overlap(0, 0, exact=True),) if kernel.in_place else (),
         extra=_extra(kernel),
