@@ -63,15 +63,15 @@ class Effort:
 GIGA = 1_000_000_000
 EFFORTS: Mapping[str, Effort] = {
     "fast": Effort(
-        work=GIGA // 5,
+        work=GIGA * 4 // 5,
         in_all=75 * GIGA,
-        samples=(4, 64),
+        samples=(4, 128),
         rounds=2,
         strengths=(0.25,),
         roles=("weights",),
         roundings=1,
         taps=4096,
-        rounding_samples=128,
+        rounding_samples=256,
     ),
     "good": Effort(
         work=GIGA * 4 // 5,
@@ -102,6 +102,8 @@ EQUALIZE_SAMPLES = 128
 # Methods for the ranges of the affine schemes are compared on so many samples, least and most, and
 # with so many multiply-accumulates for each method.
 RANGE_SAMPLES, RANGE_WORK = (16, 256), 2 * GIGA
+# Rounds of descent between activations with fewer bits and still fewer or more.
+NARROWED = 2
 
 Progress = Callable[[int, int], None]
 
@@ -177,7 +179,7 @@ def search(
         meter, step = Meter(made, used), _scaled(progress, index, total)
         share = effort.in_all / 2 / len(effort.strengths)
         ended = descend(meter, start, effort.rounds, effort.roles, step, share)
-        found.append(Found(made, narrow(meter, ended)))
+        found.append(Found(made, _narrowed(meter, ended, effort, share)))
     best = min(found, key=lambda one: one.measured.error)
     meter, now = Meter(best.graph, used), best.measured
     rounder = Meter(best.graph, part(samples, rounding_count(best.graph, effort)))
@@ -190,6 +192,17 @@ def search(
         again = rounder.measure(now.choice)
         now = learn_rounding(rounder, again, effort.taps, step, effort.in_all / 2)
     return Found(best.graph, now)
+
+
+def _narrowed(meter: Meter, ended: Measured, effort: Effort, work: float) -> Measured:
+    """Narrowed where that helps; formats that were best before it are then searched once more."""
+    best = narrow(meter, ended)
+    for _ in range(NARROWED if best.choice.used_bits else 0):
+        again = narrow(meter, descend(meter, best.choice, 1, effort.roles, work=work / NARROWED))
+        if again.error >= best.error:
+            break
+        best = again
+    return best
 
 
 def sample_count(graph: Graph, effort: Effort) -> int:
@@ -210,8 +223,9 @@ def rounding_count(graph: Graph, effort: Effort) -> int:
     """
     shapes = graph.shapes()
     one_run = sum(layer_work(node, shapes) for node in graph.nodes)
-    # Two remedies for all layers at once, then for each, and each runs about half of the network.
-    runs = 2 * sum("weights" in node.params for node in graph.nodes)
+    # Two remedies for all layers, each layer run before and after; then the same two for each layer
+    # alone, which runs about half of the network.
+    runs = 4 + sum("weights" in node.params for node in graph.nodes)
     possible = int(effort.in_all / 2) // max(one_run * runs, 1)
     return max(sample_count(graph, effort), min(possible, effort.rounding_samples))
 

@@ -20,16 +20,26 @@ from mcu_export.search import Choice, Measured, Meter
 def narrow(meter: Meter, start: Measured) -> Measured:
     """Fewer bits for each activation whose readers have to lower the frac bits of their weights.
 
-    A bit is taken as long as the error of the output falls; never worse than ``start``.
+    A bit is taken, and one that was taken before given back, as long as the error of the output
+    falls; never worse than ``start``.
     """
     best = start
-    for name in dict.fromkeys(_squeezers(start)):
-        while True:
-            tried = meter.measure(_narrower(best, name), best)
-            if tried.error >= best.error:
-                break
-            best = tried
+    for name in dict.fromkeys([*_squeezers(start), *start.choice.used_bits]):
+        for bits in (-1, 1):
+            best = _follow(meter, best, name, bits)
     return best
+
+
+def _follow(meter: Meter, best: Measured, name: str, bits: int) -> Measured:
+    """As many bits of one value taken or given back as lower the error."""
+    while True:
+        choice = _with_bits(best, name, bits)
+        if choice.used_bits[name] > choice.activations[name].bits:
+            return best
+        tried = meter.measure(choice, best)
+        if tried.error >= best.error:
+            return best
+        best = tried
 
 
 def _squeezers(measured: Measured) -> Iterator[str]:
@@ -45,12 +55,12 @@ def _squeezers(measured: Measured) -> Iterator[str]:
             yield source.layer.name
 
 
-def _narrower(measured: Measured, name: str) -> Choice:
-    """The same real range of a value in one bit less."""
+def _with_bits(measured: Measured, name: str, bits: int) -> Choice:
+    """The same real range of a value in so many bits more."""
     choice, fmt = measured.choice, measured.layers[name].layer.format
     assert isinstance(fmt, PowerOfTwo)
     return replace(
         choice,
-        activations={**choice.activations, name: replace(fmt, frac_bits=fmt.frac_bits - 1)},
-        used_bits={**choice.used_bits, name: choice.used_bits.get(name, fmt.bits) - 1},
+        activations={**choice.activations, name: replace(fmt, frac_bits=fmt.frac_bits + bits)},
+        used_bits={**choice.used_bits, name: choice.used_bits.get(name, fmt.bits) + bits},
     )

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -85,7 +86,10 @@ def _all_at_once(
             if meter.work >= end:
                 return best
             if propose in _possible(remedies, node, max_taps):
-                now = _changed(meter, now, node, propose)
+                seen = meter.measure(now.choice, now, until=node.name)
+                values = propose(meter, seen, node)
+                now = replace(seen, choice=now.choice.with_values(node.name, values))
+        now = meter.measure(now.choice, now)
         best = min(best, now, key=lambda measured: measured.error)
     return best
 

@@ -49,15 +49,20 @@ class Ran:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A choice, its output error, and every layer as it was run.
+    """A choice, what the output errs by, and every layer as it was run.
 
     ``ran`` counts the layers that were not the same as before.
     """
 
     choice: Choice
-    error: float
+    distances: Array
     layers: Mapping[str, Ran]
     ran: int
+
+    @property
+    def error(self) -> float:
+        """Mean over samples; infinite where the network did not run to its end."""
+        return float(self.distances.mean()) if len(self.distances) else math.inf
 
 
 class Meter:
@@ -83,8 +88,11 @@ class Meter:
         self._layers: dict[object, tuple[QuantNode, Params | None]] = {}
         self._inputs: dict[tuple[str, PowerOfTwo], Array] = {}
 
-    def measure(self, choice: Choice, before: Measured | None = None) -> Measured:
-        """Run ``choice``; layers that are the same in ``before`` are taken from there."""
+    def measure(self, choice: Choice, before: Measured | None = None, until: str = "") -> Measured:
+        """Run ``choice``; layers that are the same in ``before`` are taken from there.
+
+        ``until`` names the last layer to run, where the output's error is not needed.
+        """
         self.measured += 1
         known: dict[str, Value] = {}
         values: dict[str, Array] = {}
@@ -97,7 +105,7 @@ class Meter:
         for node in self.graph.nodes:
             layer = self._layer(node, known, choice)
             inputs = [values[name] for name in node.inputs]
-            done = _same(before.layers[node.name] if before else None, layer, inputs)
+            done = _same(before.layers.get(node.name) if before else None, layer, inputs)
             if done is None:
                 formats = [known[name].format for name in node.inputs]
                 done = Ran(layer, inputs, simulate_layer(layer, inputs, formats))
@@ -105,11 +113,13 @@ class Meter:
                 ran += 1
             layers[node.name], values[node.name] = done, done.output
             known[node.name] = Value(layer.format, layer.arithmetic.low, layer.arithmetic.high)
-        error = sum(
-            relative_error(self.real[name], known[name].format.dequantize(values[name]))
+            if node.name == until:
+                return Measured(choice, np.empty(0), layers, ran)
+        distances = sum(
+            relative_distances(self.real[name], known[name].format.dequantize(values[name]))
             for name in self.outputs
         )
-        return Measured(choice, error, layers, ran)
+        return Measured(choice, np.asarray(distances), layers, ran)
 
     def round_work(self, changes: int) -> float:
         """About what a round of descent costs: two runs per change, each of half the network."""
@@ -134,12 +144,17 @@ class Meter:
         return self._layers[key][0]
 
 
-def relative_error(real: Array, other: Array) -> float:
-    """Mean distance of two outputs, (samples, *shape), relative to the mean length of ``real``."""
+def relative_distances(real: Array, other: Array) -> Array:
+    """Distance of each sample's outputs, relative to the mean length of ``real``: (samples)."""
     wide = real.reshape(len(real), -1).astype(np.float64)
     length = float(np.linalg.norm(wide, axis=1).mean())
-    distance = float(np.linalg.norm(wide - other.reshape(wide.shape), axis=1).mean())
-    return distance / (length or 1.0)
+    apart: Array = np.linalg.norm(wide - other.reshape(wide.shape), axis=1)
+    return apart / (length or 1.0)
+
+
+def relative_error(real: Array, other: Array) -> float:
+    """Mean of :func:`relative_distances`."""
+    return float(relative_distances(real, other).mean())
 
 
 # A layer costs as many multiply-accumulates as numpy does in the same time, depthwise ones and
@@ -166,6 +181,9 @@ def _same(before: Ran | None, layer: QuantNode, inputs: list[Array]) -> Ran | No
     same = all(a is b for a, b in zip(before.inputs, inputs, strict=True))
     return before if same else None
 
+
+# A scout sees every fourth sample, if these are enough, and rejects beyond so many standard errors.
+SCOUTED, LEAST_SCOUTED, CERTAIN = 4, 8, 0.5
 
 Change = Callable[[Choice, int], Choice]
 
@@ -231,6 +249,7 @@ def descend(
         work: that may be done, as :func:`layer_work` counts it.
     """
     best, end = meter.measure(start), meter.work + work
+    scout = Scout(meter, start)
     changes = list(_changes(meter.graph, roles))
     if meter.round_work(len(changes)) > work:
         first = len(meter.graph.inputs)
@@ -241,7 +260,7 @@ def descend(
             if meter.work >= end:
                 return best
             for delta in (-1, 1):
-                better = _follow(meter, best, change, delta)
+                better = _follow(meter, scout, best, change, delta)
                 if better is not best:
                     best = better
                     break
@@ -251,11 +270,50 @@ def descend(
     return best
 
 
-def _follow(meter: Meter, best: Measured, change: Change, delta: int) -> Measured:
+def _follow(meter: Meter, scout: Scout, best: Measured, change: Change, delta: int) -> Measured:
     """As many steps in one direction as lower the error."""
     while True:
-        tried = meter.measure(change(best.choice, delta), best)
+        choice = change(best.choice, delta)
+        if scout.rejects(choice):
+            return best
+        tried = meter.measure(choice, best)
         # Nothing ran: the layer could not give what was wanted, and no further step will either.
         if tried.ran == 0 or tried.error >= best.error:
             return best
         best = tried
+        scout.follow()
+
+
+class Scout:
+    """Tells from few samples that a choice is worse: most changes of a format are, by far.
+
+    ``best`` is the choice to beat. Where there are not many more samples than few, it rejects
+    nothing and costs nothing.
+    """
+
+    def __init__(self, meter: Meter, best: Choice) -> None:
+        few = {name: array[::SCOUTED] for name, array in meter.samples.items()}
+        self._whole = meter
+        self._few: Meter | None = None
+        if len(next(iter(few.values()))) >= LEAST_SCOUTED:
+            self._few = Meter(meter.graph, few)
+            self._best = self._tried = self._measure(self._few, best)
+
+    def rejects(self, choice: Choice) -> bool:
+        """Whether ``choice`` is worse on the few samples, by more than chance makes it."""
+        if self._few is None:
+            return False
+        self._tried = self._measure(self._few, choice, self._best)
+        more = self._tried.distances - self._best.distances
+        return bool(more.mean() > CERTAIN * more.std() / math.sqrt(len(more)))
+
+    def _measure(self, few: Meter, choice: Choice, before: Measured | None = None) -> Measured:
+        done = few.work
+        measured = few.measure(choice, before)
+        self._whole.work += few.work - done
+        return measured
+
+    def follow(self) -> None:
+        """The choice that was asked for last is the one to beat."""
+        if self._few is not None:
+            self._best = self._tried

@@ -25,7 +25,15 @@ from mcu_export.rounding import learn_rounding
 from mcu_export.schemes.affine_formats import RANGES
 from mcu_export.schemes.power_of_two import ACCUMULATOR_MAX
 from mcu_export.schemes.widths import UNIFORM
-from mcu_export.search import Choice, Meter, change_count, descend, layer_work
+from mcu_export.search import (
+    SCOUTED,
+    Choice,
+    Meter,
+    Scout,
+    change_count,
+    descend,
+    layer_work,
+)
 from mcu_export.simulate import quantize_float32, simulate_layer
 from tests.helpers import after_passes, draw, quantized, rng, toy, weights
 
@@ -85,11 +93,44 @@ def test_descent_and_rounding_end_when_their_work_is_done() -> None:
 def test_long_networks_are_searched_on_fewer_samples() -> None:
     graph = after_passes(toy())
     usual = EFFORTS["fast"]
-    assert sample_count(graph, usual) == 64
+    assert sample_count(graph, usual) == 128
     assert sample_count(graph, replace(usual, in_all=1)) == usual.samples[0]
     per_sample = sum(layer_work(node, graph.shapes()) for node in graph.nodes)
     round_ = per_sample * change_count(graph, usual.roles)
     assert sample_count(graph, replace(usual, in_all=2 * 20 * round_)) == 20
+
+
+def test_a_scout_rejects_only_what_is_worse_and_costs_little() -> None:
+    graph = after_passes(toy())
+    samples = draw(graph, 64)
+    meter = Meter(graph, samples)
+    start = start_of(graph, samples)
+    (name,) = (tensor.name for tensor in graph.inputs)
+    fmt = start.activations[name]
+    coarse = replace(
+        start, activations={**start.activations, name: replace(fmt, frac_bits=fmt.frac_bits - 4)}
+    )
+    before = meter.work
+    scout = Scout(meter, start)
+    assert scout.rejects(coarse)
+    assert not scout.rejects(start)
+    few = 64 // SCOUTED * sum(layer_work(node, graph.shapes()) for node in graph.nodes)
+    assert meter.work - before == 2 * few
+    assert not Scout(meter, coarse).rejects(start)
+    assert not Scout(Meter(graph, draw(graph, 8)), start).rejects(coarse)
+
+
+def test_what_a_run_stops_before_is_not_run_and_has_no_error() -> None:
+    graph = after_passes(toy())
+    samples = draw(graph, 8)
+    meter, start = Meter(graph, samples), start_of(graph, samples)
+    middle = graph.nodes[len(graph.nodes) // 2].name
+    half = meter.measure(start, until=middle)
+    assert list(half.layers)[-1] == middle
+    assert half.error == np.inf
+    whole = meter.measure(start, half)
+    assert half.ran + whole.ran == len(graph.nodes)
+    assert whole.error == Meter(graph, samples).measure(start).error
 
 
 def test_descent_repairs_a_bad_format() -> None:
