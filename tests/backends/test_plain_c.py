@@ -211,6 +211,7 @@ def test_every_core_gives_the_bits_of_the_reference(name: str, target: str, tmp_
 
 
 SIXTEEN_BITS = [("q15", "clang"), ("q15", "M4"), ("q15x7", "M0"), ("q15x7", "M4"), ("q15x7", "M55")]
+SIXTEEN_BITS += [("int16x8", "M4"), ("int16x8", "M55")]
 
 
 @pytest.mark.parametrize(("scheme", "target"), SIXTEEN_BITS)

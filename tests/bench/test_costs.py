@@ -12,7 +12,7 @@ from tests.bench.costs import LAYERS, measure, network_of
 SHOWN = tuple(LAYERS[index] for index in (1, 2, 6, 11, 16, 21, 23, 25, 33))
 
 
-@pytest.mark.parametrize("scheme", ["q7", "int8"])
+@pytest.mark.parametrize("scheme", ["q7", "int8", "int16x8"])
 def test_estimates_are_near_the_emulator(scheme: str) -> None:
     made = list(measure(network_of(SHOWN), scheme, 0))
     estimated, measured = (

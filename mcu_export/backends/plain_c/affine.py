@@ -8,7 +8,7 @@ import numpy as np
 
 from mcu_export.backends.base import Call, Kernel, LayerContext
 from mcu_export.backends.cost import NO_COST, Cost
-from mcu_export.backends.plain_c import fast, planes, winograd
+from mcu_export.backends.plain_c import columns, fast, planes, winograd
 from mcu_export.backends.plain_c.affine_elements import (
     changes_format,
     function_layer,
@@ -30,6 +30,7 @@ from mcu_export.backends.plain_c.affine_sum import sum_layer
 from mcu_export.backends.plain_c.int4 import INT4_KERNELS
 from mcu_export.backends.plain_c.kernels import window_of
 from mcu_export.backends.plain_c.sums import HELPERS, RESCALE, folded_bias
+from mcu_export.backends.plain_c.wide import fits_32_bits
 from mcu_export.ops import (
     Add,
     Array,
@@ -190,7 +191,8 @@ def _looped(
 
 
 INT8 = frozenset({"int8"})
-PAIRED, BY_PLANES = (fast.small_sums,), (planes.small_sums,)
+INT16 = frozenset({"int16x8"})
+PAIRED, BY_PLANES, WIDE = (fast.small_sums,), (planes.small_sums,), (fits_32_bits,)
 
 AFFINE_KERNELS = (
     Kernel(
@@ -226,6 +228,38 @@ AFFINE_KERNELS = (
         Cost(0.7, 3.3, 12.4),
     ),
     Kernel("plain-c dense, paired weights", Dense, INT8, fast.dense, PAIRED, Cost(1.29, 0.3, 11.4)),
+    Kernel(
+        "plain-c conv2d, 16-bit columns",
+        Conv2D,
+        INT16,
+        columns.conv2d,
+        WIDE,
+        Cost(1.2, 0, 8, 7),
+    ),
+    Kernel(
+        "plain-c depthwise_conv2d, by planes",
+        DepthwiseConv2D,
+        INT16,
+        planes.depthwise,
+        WIDE,
+        Cost(0.7, 2.9, 9),
+    ),
+    Kernel(
+        "plain-c depthwise_conv2d, by small planes",
+        DepthwiseConv2D,
+        INT16,
+        planes.small_depthwise,
+        WIDE,
+        Cost(0.7, 2.9, 10),
+    ),
+    Kernel(
+        "plain-c dense, 16-bit inputs",
+        Dense,
+        INT16,
+        columns.dense,
+        (columns.reads_16_bits, *WIDE),
+        Cost(2.1),
+    ),
     _looped("conv2d", Conv2D, _conv2d, Cost(4.2, 0, 23), Cost(4.3, 0, 33)),
     _looped("depthwise_conv2d", DepthwiseConv2D, _depthwise, Cost(9.5, 0, 9), Cost(10, 0, 14)),
     _looped("transpose_conv2d", TransposeConv2D, _transpose_conv2d, Cost(8.3), Cost(9.5)),

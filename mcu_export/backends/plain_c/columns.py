@@ -14,8 +14,9 @@ import numpy as np
 from mcu_export.backends.base import Call, LayerContext
 from mcu_export.backends.plain_c.kernels import Window, window_of
 from mcu_export.backends.plain_c.packing import GROUP, in_quads, padded_taps
-from mcu_export.backends.plain_c.sums import SumKernel, Sums, shifted_sums
+from mcu_export.backends.plain_c.sums import SumKernel, Sums
 from mcu_export.backends.plain_c.trailing import trail_of_pixels
+from mcu_export.backends.plain_c.wide import column_sums
 from mcu_export.ops import elements
 from mcu_export.program import Const, Overlap, ctype_bytes
 
@@ -80,7 +81,7 @@ def _weights(context: LayerContext, sums: Sums, axes: str) -> Const:
 
 def conv2d(context: LayerContext) -> Call:
     """Call of a convolution on columns."""
-    sums, weights = shifted_sums(context), context.params["weights"]
+    sums, weights = column_sums(context), context.params["weights"]
     window = window_of(context, (weights.shape[1], weights.shape[2]))
     real_taps, in_ctype = sums.flat_weights.shape[1], context.in_ctypes[0]
     taps = padded_taps(real_taps)
@@ -112,7 +113,7 @@ def conv2d(context: LayerContext) -> Call:
 
 def dense(context: LayerContext) -> Call:
     """Call of a dense layer with inputs of 16 bits."""
-    sums = shifted_sums(context)
+    sums = column_sums(context)
     outputs, in_size = sums.weights.shape
     kernel = ColumnDense(
         **_shared(context, sums, padded_taps(in_size)),  # type: ignore[arg-type]

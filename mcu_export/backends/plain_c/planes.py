@@ -15,6 +15,7 @@ from mcu_export.backends.plain_c.fast import sum_arguments
 from mcu_export.backends.plain_c.kernels import Window, window_of
 from mcu_export.backends.plain_c.sums import Result, Sums, channel_axes, largest_input, sums_of
 from mcu_export.backends.plain_c.trailing import trail_of_planes
+from mcu_export.backends.plain_c.wide import column_sums
 from mcu_export.program import Overlap
 
 PLANE_BYTES = 1024
@@ -104,7 +105,7 @@ def small_sums(context: LayerContext) -> bool:
 
 def depthwise(context: LayerContext, plane_bytes: int = PLANE_BYTES) -> Call:
     """Call of a depthwise convolution plane by plane; a piece of one has ``plane_bytes``."""
-    sums = sums_of(context)
+    sums = column_sums(context)
     weights = sums.weights
     window = window_of(context, (weights.shape[0], weights.shape[1]))
     kernel = _plane_kernel(context, window, sums, plane_bytes)

@@ -139,7 +139,8 @@ NARROW = {
 }
 
 
-def _narrow(low: int, high: int, ctype: str = "int8_t") -> str:
+def narrow_to(low: int, high: int, ctype: str = "int8_t") -> str:
+    """The helper that limits a result to ``low`` and ``high``."""
     return NARROW.get((ctype, low, high), "clamp8" if ctype == "int8_t" else "clamp16")
 
 
@@ -163,7 +164,7 @@ def shifted_sums(context: LayerContext) -> Sums:
     return Sums(
         Result(
             "plain_c/by_shift.c.j2",
-            _narrow(a.low, a.high, context.ctype),
+            narrow_to(a.low, a.high, context.ctype),
             a.low,
             a.high,
             lanes="vshlq_s32",
@@ -192,7 +193,7 @@ def scaled_result(a: Scaled, shifts: Array) -> tuple[Result, Array]:
     either way. With e <= 22 the second part fits 30 bits of the high word.
     """
     macros, shared = "plain_c/by_multiplier.c.j2", len(a.multipliers) == 1
-    limits = (_narrow(a.low, a.high), a.low, a.high)
+    limits = (narrow_to(a.low, a.high), a.low, a.high)
     fits = bool(shifts.min() >= LEAST_SHIFT and shifts.max() <= MOST_SHIFT)
     if a.rounding != "double" or not fits:
         scale, _ = HELPERS[a.rounding]
@@ -206,7 +207,7 @@ def rescaling(low: int, high: int, offset: int, shared: bool) -> Result:
     kind = "" if low >= offset else "_signed"
     return Result(
         "plain_c/by_multiplier.c.j2",
-        *(_narrow(low, high), low, high),
+        *(narrow_to(low, high), low, high),
         scale=f"scale8{kind}",
         lanes=f"lanes{kind}",
         offset=offset,
