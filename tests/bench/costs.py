@@ -150,14 +150,14 @@ def network_of(layers: Iterable[Layer]) -> Graph:
     return builder.finish(outputs, {})
 
 
-def measure(graph: Graph, scheme: str, slower: int) -> Iterator[Spent]:
+def measure(graph: Graph, scheme: str, slower: int, optimize: str = "speed") -> Iterator[Spent]:
     """What each layer costs that has code, with the kernel ``slower`` rows further down.
 
     Raises:
         ValueError: the C does not give the integers of the reference.
     """
     quant = quantized(graph, scheme)
-    choices = Choices(slower={node.name: slower for node in quant.nodes})
+    choices = Choices(optimize, {node.name: slower for node in quant.nodes})
     program = lower(quant, BACKENDS["plain-c"], "net", (), choices)
     with tempfile.TemporaryDirectory() as folder:
         exported = exported_of(quant, program, plan(program), Path(folder))

@@ -90,11 +90,14 @@ def with_interpreter(path: Path, count: int) -> Count:
     return found
 
 
-def in_c(path: Path, count: int, target: Target, backend: str = "plain-c") -> Count:
+def in_c(
+    path: Path, count: int, target: Target, backend: str = "plain-c", optimize: str = "speed"
+) -> Count:
     """Generated C beside our reference."""
+    options = {"name": "net", "backend": backend, "optimize": optimize}
     found = Count()
     with tempfile.TemporaryDirectory() as folder:
-        export_files(Sources(path), Path(folder), {"name": "net", "backend": backend})
+        export_files(Sources(path), Path(folder), options)
         exported = open_export(Path(folder))
         for inputs in _batches(drawn_inputs(exported.quant, count)):
             verdict = verify(exported, inputs, target)
@@ -118,6 +121,7 @@ def main() -> None:
     parser.add_argument("--files", default="", help="parts of their names, separated by commas")
     parser.add_argument("--targets", default="host,M4", help="of " + ", ".join(TARGETS))
     parser.add_argument("--backend", default="plain-c")
+    parser.add_argument("--optimize", default="speed")
     given = parser.parse_args()
     targets = given.targets.split(",")
     print("| integers that differ | interpreter | " + " | ".join(targets) + " |")
@@ -126,7 +130,8 @@ def main() -> None:
         if not any(part in path.name for part in given.files.split(",")):
             continue
         cells = [_cell(with_interpreter, path, given.inputs)]
-        cells += [_cell(in_c, path, given.inputs, TARGETS[t], given.backend) for t in targets]
+        how = (given.backend, given.optimize)
+        cells += [_cell(in_c, path, given.inputs, TARGETS[t], *how) for t in targets]
         print(f"| {path.name} | " + " | ".join(cells) + " |", flush=True)
 
 

@@ -23,6 +23,13 @@ def test_estimates_are_near_the_emulator(scheme: str) -> None:
         assert 0.6 < one.estimated / one.measured < 1.6, one
 
 
+@pytest.mark.parametrize("scheme", ["q7", "int8"])
+def test_winograd_costs_what_is_estimated(scheme: str) -> None:
+    for one in measure(network_of(LAYERS[:2]), scheme, 0, "fastest"):
+        assert one.kernel == "plain-c conv2d, Winograd"
+        assert 0.8 < one.estimated / one.measured < 1.25, one
+
+
 def test_every_kernel_with_code_has_a_cost() -> None:
     kernels = BACKENDS["plain-c"].kernels
     unknown = {k.name for k in kernels if not any(vars(k.cost).values())}

@@ -28,6 +28,13 @@ def test_c_on_the_host(data_dir: Path) -> None:
     assert len(found) >= 4
 
 
+def test_c_by_winograd(data_dir: Path) -> None:
+    path = data_dir / "mlperf_tiny" / "image_classification" / "pretrainedResnet_quant.tflite"
+    found = in_c(path, 2, Target(optimize="-O1"), optimize="fastest")
+    assert found.different == 0
+    assert found.compared > 200_000
+
+
 def test_c_on_a_cortex_m4(data_dir: Path) -> None:
     path = data_dir / "mlperf_tiny" / "keyword_spotting" / "kws_ref_model.tflite"
     found = in_c(path, 2, Target("mps2-an386"))
