@@ -45,6 +45,8 @@ HELPERS = (
     "load2",
     "order4",
     "order1",
+    "order4_nibbles",
+    "order1_nibbles",
     "pair",
     "row3",
     "tile",
@@ -92,12 +94,19 @@ HELPERS = (
     "dot2_coded",
     "quad_coded",
     "dot_input_coded",
+    "(nibbles|halves2|halves16|half_even|half_odd)",
+    "sums2_nibbles",
+    "sums_input_nibbles",
+    "dot1_nibbles",
+    "dot2_nibbles",
+    "dot_input_nibbles",
 )
 # Where a template has another name than its helper.
 HELPER_TEMPLATES = {
     "d?word": "words",
     "(even|odd)": "unpack",
     "row3": "rows3",
+    "(nibbles|halves2|halves16|half_even|half_odd)": "nibbles",
     "take": "transform",
     "load16": "weights",
 }

@@ -6,6 +6,8 @@ import numpy as np
 
 from mcu_export.ops.base import Array
 
+NIBBLE = 4  # bits
+
 
 def pack_nibbles(weights: Array) -> Array:
     """Bytes, as int8, of integers from -8 to 7 in their order; an odd last one stands alone."""

@@ -212,11 +212,12 @@ def test_every_core_gives_the_bits_of_the_reference(name: str, target: str, tmp_
 
 SIXTEEN_BITS = [("q15", "clang"), ("q15", "M4"), ("q15x7", "M0"), ("q15x7", "M4"), ("q15x7", "M55")]
 SIXTEEN_BITS += [("int16x8", "M4"), ("int16x8", "M55")]
+OTHER_WIDTHS = [*SIXTEEN_BITS, ("int4", "clang"), ("int4", "M3"), ("int4", "M4"), ("int4", "M55")]
 
 
-@pytest.mark.parametrize(("scheme", "target"), SIXTEEN_BITS)
+@pytest.mark.parametrize(("scheme", "target"), OTHER_WIDTHS)
 @pytest.mark.parametrize("name", GRAPHS)
-def test_sixteen_bits(name: str, scheme: str, target: str, tmp_path: Path) -> None:
+def test_other_widths(name: str, scheme: str, target: str, tmp_path: Path) -> None:
     exported = write_c(_quantized(name, scheme), "plain-c", tmp_path)
     verdict = verify(exported, random_inputs(exported.quant, 3), TARGETS[target])
     assert (verdict.mismatches, verdict.first_difference) == (0, None)

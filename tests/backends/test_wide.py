@@ -1,4 +1,4 @@
-"""int16x8: the high word of one product is what TensorFlow Lite's 64 bits give."""
+"""int16x8: the high word of one product is what TensorFlow Lite's 64 bits give; large sums."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_high_word_rounds_as_the_reference(right: int) -> None:
         np.testing.assert_array_equal(got, rescale(sums, multiplier, 15 - right, "wide"))
 
 
-def _large_sums() -> QuantGraph:
+def _large_sums(scheme: str) -> QuantGraph:
     """Layers whose sums reach more than 2^31: all weights are equal, all inputs may be."""
     builder = GraphBuilder("large")
     flat, image = builder.input("flat", (600,)), builder.input("image", (23, 24, 2))
@@ -51,16 +51,33 @@ def _large_sums() -> QuantGraph:
     ]
     graph = builder.finish(outputs, {})
     samples = {t.name: generator.uniform(-1, 1, (8, *t.shape)) for t in graph.inputs}
-    return quantize_network(graph, calibrate(graph, samples), "int16x8", "minmax")
+    return quantize_network(graph, calibrate(graph, samples), scheme, "minmax")
 
 
-def test_sums_that_need_64_bits_have_them(tmp_path: Path) -> None:
-    quant = _large_sums()
+@pytest.mark.parametrize(
+    ("scheme", "expected"),
+    [
+        ("int16x8", ["dense", "conv2d", "depthwise_conv2d"]),
+        (
+            "int4",
+            [
+                "dense, 4-bit weights",
+                "conv2d, 4-bit weights",
+                "depthwise_conv2d, by planes, 4-bit weights",
+            ],
+        ),
+    ],
+)
+def test_sums_too_large_for_the_fast_kernels(
+    scheme: str, expected: list[str], tmp_path: Path
+) -> None:
+    quant = _large_sums(scheme)
     kernels = [step.kernel for step in lower(quant, BACKENDS["plain-c"], "net").steps]
-    assert kernels == ["plain-c dense", "plain-c conv2d", "plain-c depthwise_conv2d"]
+    assert kernels == [f"plain-c {kernel}" for kernel in expected]
     exported = write_c(quant, "plain-c", tmp_path)
     inputs = random_inputs(quant, 3)
     for array in inputs.values():
-        array[-2], array[-1] = 32767, -32768
+        limits = np.iinfo(np.int16 if scheme == "int16x8" else np.int8)
+        array[-2], array[-1] = limits.max, limits.min
     verdict = verify(exported, inputs, TARGETS["gcc"])
     assert (verdict.mismatches, verdict.first_difference) == (0, None)

@@ -15,7 +15,12 @@ import numpy as np
 from mcu_export.backends.base import Call, LayerContext
 from mcu_export.backends.cost import NO_COST, Cost
 from mcu_export.backends.plain_c.kernels import Window, window_of
-from mcu_export.backends.plain_c.packing import Paired, fits_accumulators, pair_weights
+from mcu_export.backends.plain_c.packing import (
+    Paired,
+    fits_accumulators,
+    pair_nibbles,
+    pair_weights,
+)
 from mcu_export.backends.plain_c.sums import (
     SumKernel,
     Sums,
@@ -25,6 +30,7 @@ from mcu_export.backends.plain_c.sums import (
 from mcu_export.backends.plain_c.trailing import trail_of_pixels
 from mcu_export.ops import elements
 from mcu_export.program import Const, Overlap
+from mcu_export.schemes.nibbles import NIBBLE
 
 MAX_OUT_SHIFT = 22
 WORDS = 8
@@ -37,11 +43,22 @@ class PairedKernel(SumKernel):
     """What conv and dense on paired weights share."""
 
     coded: bool
+    nibbles: bool
 
     @property
     def suffix(self) -> str:
         """Of the functions that read the weights."""
-        return "_coded" if self.coded else ""
+        return "_nibbles" if self.nibbles else "_coded" if self.coded else ""
+
+    @property
+    def weight_ctype(self) -> str:
+        """C type of a pair of weights."""
+        return "int8_t" if self.nibbles else "int16_t"
+
+    @property
+    def order(self) -> str:
+        """Name of the order of inputs in vectors."""
+        return "order4_nibbles" if self.nibbles else "order4"
 
     @property
     def whole(self) -> bool:
@@ -69,6 +86,11 @@ class PairedConv(PairedKernel):
     pointwise: bool
 
     @property
+    def sharing(self) -> str:
+        """Whether gcc may copy the inner function for each layer: not where weights are small."""
+        return "SHARED" if self.nibbles else "NOINLINE"
+
+    @property
     def expand(self) -> str:
         """Name of the function that copies inputs."""
         return "expand4" if self.quads else "expand"
@@ -81,7 +103,7 @@ class PairedConv(PairedKernel):
     @property
     def order(self) -> str:
         """Name of the order of inputs in vectors."""
-        return "order4" if self.quads else "order1"
+        return ("order4" if self.quads else "order1") + ("_nibbles" if self.nibbles else "")
 
     @property
     def pair_pixels(self) -> int:
@@ -109,8 +131,9 @@ class PairedDense(PairedKernel):
 
 def paired_of(context: LayerContext, sums: Sums) -> Paired:
     """The weights of a conv or dense layer, paired."""
-    dense = context.params["weights"].ndim == 2
-    return pair_weights(sums.flat_weights, quads=dense or context.shapes[0][2] % 4 == 0)
+    quads = context.params["weights"].ndim == 2 or context.shapes[0][2] % 4 == 0
+    pair = pair_nibbles if context.layer.param_formats["weights"].bits == NIBBLE else pair_weights
+    return pair(sums.flat_weights, quads)
 
 
 def small_sums(context: LayerContext) -> bool:
@@ -118,6 +141,13 @@ def small_sums(context: LayerContext) -> bool:
     sums, largest = sums_of(context), largest_input(context)
     odd = int(np.abs(sums.flat_weights).sum(axis=1).max()) * largest + sums.start
     return odd < 2**23 and fits_accumulators(paired_of(context, sums), largest, sums.start)
+
+
+def small_nibble_sums(context: LayerContext) -> bool:
+    """The sums of 4-bit weights must fit 19 bits: DSP cores sum them times 2^12."""
+    sums = sums_of(context)
+    largest = int(np.abs(sums.flat_weights).sum(axis=1).max()) * largest_input(context)
+    return largest < 2**19 and 257 * (largest + sums.start) < 2**31
 
 
 def small_shift(context: LayerContext) -> bool:
@@ -135,7 +165,8 @@ def weights_comment(context: LayerContext, axes: str, order: str) -> str:
 def paired_const(context: LayerContext, paired: Paired, axes: str) -> Const:
     """Weights in pairs."""
     comment = weights_comment(context, axes, paired.text())
-    return Const(context.name("weights"), "int16_t", paired.elements.ravel(), comment, WORDS)
+    ctype, values = "int8_t" if paired.nibbles else "int16_t", paired.elements.ravel()
+    return Const(context.name("weights"), ctype, values, comment, WORDS)
 
 
 def sum_arguments(context: LayerContext, sums: Sums, scratch: str = "") -> tuple[str, ...]:
@@ -161,6 +192,7 @@ def conv2d(context: LayerContext) -> Call:
         outputs=window.out_channels,
         taps=paired.taps,
         coded=paired.coded,
+        nibbles=paired.nibbles,
         window=window,
         zero=sums.zero,
         real_taps=real_taps,
@@ -192,6 +224,7 @@ def dense(context: LayerContext) -> Call:
         outputs=outputs,
         taps=paired.taps,
         coded=paired.coded,
+        nibbles=paired.nibbles,
         rows=elements(context.shape) // outputs,
         in_size=in_size,
     )

@@ -1,7 +1,8 @@
 """plain-c for layers with 4-bit weights, two in a byte.
 
-One output channel after the other: its weights are unpacked into scratch memory once and then serve
-all pixels. A dense layer is a 1x1 convolution over its rows.
+The fast kernels are those of int8 (:mod:`.fast`, :mod:`.planes`): a byte has a weight of each of
+two output channels. Where sums are too large for them: one output channel after the other, its
+weights unpacked into scratch memory once for all pixels. A dense layer is a 1x1 convolution then.
 """
 
 from __future__ import annotations
@@ -12,15 +13,14 @@ import numpy as np
 
 from mcu_export.backends.base import Call, Kernel, LayerContext
 from mcu_export.backends.cost import Cost
+from mcu_export.backends.plain_c import fast, planes
 from mcu_export.backends.plain_c.affine_kernels import ScaledWindowKernel, offset_text
 from mcu_export.backends.plain_c.kernels import Window, window_of
-from mcu_export.backends.plain_c.sums import HELPERS, channel_axes, folded_bias
+from mcu_export.backends.plain_c.sums import HELPERS, UNPACK, channel_axes, folded_bias
 from mcu_export.ops import Conv2D, Dense, DepthwiseConv2D, elements
 from mcu_export.program import Const
 from mcu_export.schemes.nibbles import pack_nibbles
 from mcu_export.schemes.widths import INT4
-
-UNPACK = "plain_c/int4_unpack.c.j2"
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,38 @@ def _depthwise(context: LayerContext) -> Call:
 
 FOUR_BITS = frozenset({INT4})
 INT4_KERNELS = (
+    Kernel(
+        "plain-c conv2d, paired 4-bit weights",
+        Conv2D,
+        FOUR_BITS,
+        fast.conv2d,
+        (fast.small_nibble_sums,),
+        Cost(1.3, 0, 18, 2),
+    ),
+    Kernel(
+        "plain-c depthwise_conv2d, by planes, 4-bit weights",
+        DepthwiseConv2D,
+        FOUR_BITS,
+        planes.depthwise,
+        (planes.small_sums,),
+        Cost(0.7, 3.3, 12.4),
+    ),
+    Kernel(
+        "plain-c depthwise_conv2d, by small planes, 4-bit weights",
+        DepthwiseConv2D,
+        FOUR_BITS,
+        planes.small_depthwise,
+        (planes.small_sums,),
+        Cost(0.7, 3.3, 13.4),
+    ),
+    Kernel(
+        "plain-c dense, paired 4-bit weights",
+        Dense,
+        FOUR_BITS,
+        fast.dense,
+        (fast.small_nibble_sums,),
+        Cost(1.85, 0.3, 16),
+    ),
     Kernel("plain-c conv2d, 4-bit weights", Conv2D, FOUR_BITS, _conv2d, cost=Cost(4.5, 0, 23)),
     Kernel(
         "plain-c depthwise_conv2d, 4-bit weights",

@@ -29,12 +29,14 @@ class Paired:
     Attributes:
         elements: (pairs, taps) int64, the values of the int16 elements; taps is a multiple of 4.
         coded: even weights are stored plus 128.
-        quads: of each four taps the order is 0, 2, 1, 3.
+        quads: inputs are expanded four at a time, in the order 0, 2, 1, 3.
+        nibbles: an element is a byte with two weights of 4 bits.
     """
 
     elements: Array
     coded: bool
     quads: bool
+    nibbles: bool = False
 
     @property
     def taps(self) -> int:
@@ -43,6 +45,9 @@ class Paired:
 
     def text(self) -> str:
         """The order, for the comment of the constant."""
+        if self.nibbles:
+            order = "" if self.quads else ", of each 4 taps in the order 0, 2, 1, 3"
+            return f"bytes (w[2p] & 15) + 16 * w[2p+1], [pair p of out][tap]{order}"
         even = "(w[2p] + 128)" if self.coded else "w[2p]"
         order = ", of each 4 taps in the order 0, 2, 1, 3" if self.quads else ""
         return f"int16 elements {even} + 256 * w[2p+1], [pair p of out][tap]{order}"
@@ -59,16 +64,34 @@ def in_quads(rows: Array) -> Array:
     return grouped.reshape(len(rows), -1)
 
 
-def pair_weights(weights: Array, quads: bool) -> Paired:
-    """Pair the rows of ``weights`` (out, taps); missing channels and taps are zero."""
+def _padded_rows(weights: Array) -> Array:
+    """Rows (out, taps) with zeros up to whole pairs and groups."""
     out, taps = weights.shape
     wide = np.zeros((out + out % 2, padded_taps(taps)), np.int64)
     wide[:out, :taps] = weights
+    return wide
+
+
+def pair_weights(weights: Array, quads: bool) -> Paired:
+    """Pair the rows of ``weights`` (out, taps); missing channels and taps are zero."""
+    wide = _padded_rows(weights)
     if quads:
         wide = in_quads(wide)
     even, odd = wide[0::2], wide[1::2]
     coded = bool(np.any((odd == -128) & (even < 0)))
     return Paired(even + (CODE if coded else 0) + 256 * odd, coded, quads)
+
+
+def pair_nibbles(weights: Array, quads: bool) -> Paired:
+    """Pair rows of 4-bit weights, two in a byte; missing channels and taps are zero.
+
+    Of four bytes the kernels take 0 and 2 for the first two inputs of a column, 1 and 3 for the
+    others: with ``quads`` that is the order of the inputs.
+    """
+    wide = _padded_rows(weights)
+    if not quads:
+        wide = in_quads(wide)
+    return Paired((wide[0::2] & 15) + 16 * wide[1::2], coded=False, quads=quads, nibbles=True)
 
 
 def fits_accumulators(paired: Paired, largest: int, start: int) -> bool:

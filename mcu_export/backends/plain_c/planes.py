@@ -5,7 +5,7 @@ A plane is a channel of some input rows with the padding around them, in 16 bits
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,10 +13,18 @@ from mcu_export.backends.base import Call, LayerContext
 from mcu_export.backends.cost import NO_COST, Cost
 from mcu_export.backends.plain_c.fast import sum_arguments
 from mcu_export.backends.plain_c.kernels import Window, window_of
-from mcu_export.backends.plain_c.sums import Result, Sums, channel_axes, largest_input, sums_of
+from mcu_export.backends.plain_c.sums import (
+    UNPACK,
+    Result,
+    Sums,
+    channel_axes,
+    largest_input,
+    sums_of,
+)
 from mcu_export.backends.plain_c.trailing import trail_of_planes
 from mcu_export.backends.plain_c.wide import column_sums
 from mcu_export.program import Overlap
+from mcu_export.schemes.nibbles import NIBBLE, pack_nibbles
 
 PLANE_BYTES = 1024
 SMALL_PLANE_BYTES = 256
@@ -45,6 +53,7 @@ class PlaneDepthwise:
     pair_width: int
     pair_step_end: int
     odd_width: bool
+    nibbles: bool
     plane_elements: int
     blocks: int
     block_rows: int
@@ -54,6 +63,16 @@ class PlaneDepthwise:
     kept_rows: int
     kept_from: int
     kept_elements: int
+
+    @property
+    def taps(self) -> str:
+        """Name of the weights of a channel."""
+        return "taps" if self.nibbles else "weights"
+
+    @property
+    def channel_bytes(self) -> int:
+        """Elements of the constant from one channel's weights to the next."""
+        return -(-self.weight_count // 2) if self.nibbles else self.weight_count
 
     @property
     def scatter(self) -> str:
@@ -110,17 +129,18 @@ def depthwise(context: LayerContext, plane_bytes: int = PLANE_BYTES) -> Call:
     window = window_of(context, (weights.shape[0], weights.shape[1]))
     kernel = _plane_kernel(context, window, sums, plane_bytes)
     scratch = context.scratch(kernel.plane_elements, "int16_t")
-    by_channel = weights.transpose(2, 0, 1)
+    by_channel = weights.transpose(2, 0, 1).reshape(window.out_channels, -1)
+    const = context.const("weights", by_channel, "out, h, w")
+    if kernel.nibbles:
+        packed = np.concatenate([pack_nibbles(row) for row in by_channel])
+        const = replace(const, values=packed, comment=f"{const.comment}, two in a byte")
     return Call(
         "depthwise_conv2d",
         arguments=sum_arguments(context, sums, scratch.variable),
         source=("plain_c/depthwise_plane.c.j2", kernel),
         defines=sums.defines,
-        consts=(
-            context.const("weights", by_channel, "out, h, w"),
-            *sums.consts,
-        ),
-        helpers=sums.helpers,
+        consts=(const, *sums.consts),
+        helpers=(*sums.helpers, *((UNPACK,) if kernel.nibbles else ())),
         scratch=scratch,
         overlaps=(Overlap(0, 0, exact=True),) if kernel.in_place else (),
         extra=_extra(kernel),
@@ -168,6 +188,7 @@ def _plane_kernel(context: LayerContext, w: Window, sums: Sums, plane_bytes: int
         pair_width=w.out_width // 2,
         pair_step_end=w.out_width // 2 * 2 * w.stride_x,
         odd_width=w.out_width % 2 == 1,
+        nibbles=context.layer.param_formats["weights"].bits == NIBBLE,
         plane_elements=rows * pitch + 4 * w.stride_x,
         blocks=-(-w.out_height // block),
         block_rows=block,

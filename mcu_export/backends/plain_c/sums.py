@@ -19,6 +19,7 @@ from mcu_export.schemes.affine_arithmetic import Scaled
 from mcu_export.schemes.fixed_point import INT32_MAX, rescale
 
 RESCALE = "plain_c/affine_rescale.c.j2"
+UNPACK = "plain_c/int4_unpack.c.j2"
 HELPERS = {
     "double": ("rescale", RESCALE),
     "single": ("rescale_single", "plain_c/affine_rescale_single.c.j2"),
