@@ -7,15 +7,15 @@ constants it needs in which order, and how much scratch memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from mcu_export.backends import BACKENDS
 from mcu_export.backends.base import (
     Backend,
     Call,
-    Kernel,
     LayerContext,
+    LoweredLayer,
     RowWise,
     function_of,
     usable_kernels,
@@ -32,7 +32,6 @@ from mcu_export.program import (
     Program,
     Statement,
     Step,
-    Turn,
     Value,
     take_turns,
 )
@@ -70,21 +69,6 @@ def lower(
     return _Lowering(quant, backend, name, choices).program(tuple(labels))
 
 
-@dataclass(frozen=True, eq=False)
-class _Lowered:
-    """A layer with its kernel and call; the last two fields are those of :class:`Step`."""
-
-    context: LayerContext
-    kernel: Kernel
-    call: Call
-    alternatives: int
-    turns: tuple[Turn, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return self.context.layer.name
-
-
 class _Lowering:
     """The tables that grow while one network is lowered, layer by layer."""
 
@@ -110,7 +94,7 @@ class _Lowering:
         self.aliases: dict[str, str] = {}
         self.functions: dict[Any, Function] = {}
         self.steps: list[Step] = []
-        self.waiting: _Lowered | None = None
+        self.waiting: LoweredLayer | None = None
 
     def program(self, labels: tuple[str, ...]) -> Program:
         """Lower every layer and put the program together."""
@@ -184,7 +168,7 @@ class _Lowering:
             self._write_waiting()
             return
         self._leave_room(self._home(layer.node.inputs[0]), call.reads_behind)
-        now = _Lowered(context, kernel, call, len(kernels))
+        now = LoweredLayer(context, kernel, call, len(kernels))
         rows = self.choices.by_rows.get(layer.name, 0)
         both = self._row_wise(now, rows) if rows else None
         if self.waiting and both:
@@ -195,12 +179,12 @@ class _Lowering:
         self._write_waiting()
         self.waiting = replace(now, turns=turns)
 
-    def _row_wise(self, now: _Lowered, rows: int) -> RowWise | None:
+    def _row_wise(self, now: LoweredLayer, rows: int) -> RowWise | None:
         """The layer in turn with the one before it, if it alone reads what that one gives."""
         before, context = self.waiting, now.context
         if before is None or context.layer.node.inputs != (before.name,) or any(context.read_later):
             return None
-        return self.backend.row_wise(before.context, before.call, context, now.call, rows)
+        return self.backend.row_wise(before, now, rows)
 
     def _write_waiting(self) -> None:
         """The step of the layer before, once it is clear that it is not done in turn."""
@@ -208,7 +192,7 @@ class _Lowering:
             self.steps.append(self._step(self.waiting))
         self.waiting = None
 
-    def _write_both(self, before: _Lowered, now: _Lowered, both: RowWise) -> None:
+    def _write_both(self, before: LoweredLayer, now: LoweredLayer, both: RowWise) -> None:
         """Two steps, of which the first has no code: its rows are made in the second."""
         makes = self._function(before.context, both.first)
         reads = self._function(now.context, both.second)
@@ -233,7 +217,7 @@ class _Lowering:
     def _statement(self, context: LayerContext, call: Call) -> Statement:
         return Statement(self._function(context, call), call.arguments, call.success)
 
-    def _step(self, done: _Lowered, calls: tuple[Call, ...] | None = None) -> Step:
+    def _step(self, done: LoweredLayer, calls: tuple[Call, ...] | None = None) -> Step:
         """The step of a layer; ``calls`` in place of its own."""
         context, call = done.context, done.call
         layer = context.layer

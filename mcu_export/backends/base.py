@@ -139,33 +139,6 @@ class Call:
         return self.overlaps + ((Overlap(0, 0, exact=True),) if self.in_place else ())
 
 
-@dataclass(frozen=True, eq=False)
-class RowWise:
-    """Two layers in turn: a few rows of the first, then the rows of the second that need them.
-
-    Attributes:
-        first, second: the functions that compute some rows, as calls.
-        turn: the memory that it takes.
-        call: of both, given the names of their functions and the index of the first in the trace.
-    """
-
-    first: Call
-    second: Call
-    turn: Turn
-    call: Callable[[str, str, int], Call]
-
-
-# Two layers, each with its call, and how many rows of the second at a time.
-MakeRowWise = Callable[[LayerContext, Call, LayerContext, Call, int], RowWise | None]
-
-
-def never(
-    first: LayerContext, made: Call, second: LayerContext, read: Call, rows: int
-) -> RowWise | None:
-    """A backend that does each layer as a whole."""
-    return None
-
-
 Constraint = Callable[[LayerContext], bool]
 
 
@@ -188,6 +161,50 @@ class Kernel:
         """What this very call costs whose output has ``bits`` bits."""
         cost = self.wide if self.wide and bits > 8 else self.cost
         return cost + call.extra
+
+
+@dataclass(frozen=True, eq=False)
+class LoweredLayer:
+    """A layer, the kernel that was chosen for it, and its call.
+
+    ``alternatives`` and ``turns`` are those of :class:`mcu_export.program.Step`.
+    """
+
+    context: LayerContext
+    kernel: Kernel
+    call: Call
+    alternatives: int
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the layer in the graph."""
+        return self.context.layer.name
+
+
+@dataclass(frozen=True, eq=False)
+class RowWise:
+    """Two layers in turn: a few rows of the first, then the rows of the second that need them.
+
+    Attributes:
+        first, second: the functions that compute some rows, as calls.
+        turn: the memory that it takes.
+        call: of both, given the names of their functions and the index of the first in the trace.
+    """
+
+    first: Call
+    second: Call
+    turn: Turn
+    call: Callable[[str, str, int], Call]
+
+
+# Two layers, and how many rows of the second at a time.
+MakeRowWise = Callable[[LoweredLayer, LoweredLayer, int], RowWise | None]
+
+
+def never(first: LoweredLayer, second: LoweredLayer, rows: int) -> RowWise | None:
+    """A backend that does each layer as a whole."""
+    return None
 
 
 @dataclass(frozen=True)

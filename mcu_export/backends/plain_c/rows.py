@@ -11,7 +11,7 @@ from functools import partial
 from textwrap import wrap
 from typing import Any
 
-from mcu_export.backends.base import Call, LayerContext, RowWise
+from mcu_export.backends.base import Call, LoweredLayer, RowWise
 from mcu_export.backends.plain_c.kernels import Window
 from mcu_export.backends.plain_c.trailing import bands, trail_of_bands
 from mcu_export.program import Turn, Value, ctype_bytes
@@ -82,16 +82,15 @@ class RowWiseKernel:
         return f"output + begin * {self.window.out_row}"
 
 
-def row_wise(
-    first: LayerContext, made: Call, second: LayerContext, read: Call, rows: int
-) -> RowWise | None:
-    """``first`` (its call is ``made``) and ``second`` (``read``) in turn, if both can.
+def row_wise(first: LoweredLayer, second: LoweredLayer, rows: int) -> RowWise | None:
+    """``first`` and ``second``, which alone reads it, in turn; None where they cannot.
 
     Args:
-        first: makes what ``second`` alone reads.
-        second: reads windows.
+        first: makes rows.
+        second: reads windows of them.
         rows: of the output of ``second``, that are computed at a time.
     """
+    made, read = first.call, second.call
     if not (_is_one_of(made, MAKERS) and _is_one_of(read, READERS)):
         return None
     before, after = _window(made), _window(read)
@@ -100,18 +99,19 @@ def row_wise(
     parts = list(bands(after, rows))
     lines = max(band.bottom - band.top for band in parts)
     scratch = _larger(made.scratch, read.scratch)
-    out_row = after.out_row * ctype_bytes(second.ctype)
+    in_bytes = ctype_bytes(first.context.in_ctypes[0])
+    out_row = after.out_row * ctype_bytes(second.context.ctype)
     turn = Turn(
         rows,
         lines * before.out_row,
-        second.scratch(scratch.elements, scratch.ctype) if scratch else None,
-        trail_of_bands(before, parts, ctype_bytes(first.in_ctypes[0]), out_row),
+        second.context.scratch(scratch.elements, scratch.ctype) if scratch else None,
+        trail_of_bands(before, parts, in_bytes, out_row),
     )
     return RowWise(
         first=_by_rows(made),
         second=_by_rows(read),
         turn=turn,
-        call=partial(_call, first, made, second, read, turn, parts[-1].bottom),
+        call=partial(_call, first, second, turn, parts[-1].bottom),
     )
 
 
@@ -133,10 +133,8 @@ def _by_rows(call: Call) -> Call:
 
 
 def _call(
-    first: LayerContext,
-    made: Call,
-    second: LayerContext,
-    read: Call,
+    first: LoweredLayer,
+    second: LoweredLayer,
     turn: Turn,
     needed: int,
     first_function: str,
@@ -144,13 +142,13 @@ def _call(
     layer: int,
 ) -> Call:
     """The call of both; ``needed`` rows of the first are read at all."""
-    before, after = _window(made), _window(read)
+    before, after = _window(first.call), _window(second.call)
     kernel = RowWiseKernel(
-        first=_part(made, first_function, layer),
-        second=_part(read, second_function, layer + 1),
-        in_ctype=first.in_ctypes[0],
-        line_ctype=first.ctype,
-        ctype=second.ctype,
+        first=_part(first.call, first_function, layer),
+        second=_part(second.call, second_function, layer + 1),
+        in_ctype=first.context.in_ctypes[0],
+        line_ctype=first.context.ctype,
+        ctype=second.context.ctype,
         scratch=turn.scratch is not None,
         row=before.out_row,
         lines=turn.lines // before.out_row,
@@ -161,7 +159,7 @@ def _call(
     scratch = (turn.scratch.variable,) if turn.scratch else ()
     return Call(
         "row_wise",
-        arguments=(first.inputs[0], first.output, *scratch, second.output),
+        arguments=(*first.context.inputs, first.context.output, *scratch, second.context.output),
         source=("plain_c/row_wise.c.j2", kernel),
     )
 
