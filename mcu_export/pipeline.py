@@ -212,7 +212,9 @@ def _mixed(
     backend = backend_of(options.backend, options.cmsis_nn_version)
 
     def cost_of(quant: QuantGraph) -> Costs:
-        program, layout = fit(quant, backend, options.name, max_ram=options.max_ram)
+        program, layout = fit(
+            quant, backend, options.name, optimize=options.optimize, max_ram=options.max_ram
+        )
         flash = sum(step.weight_bytes for step in program.steps)
         return Costs(flash, layout.arena_bytes, macs_cost(quant))
 
