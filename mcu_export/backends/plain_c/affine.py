@@ -201,7 +201,7 @@ AFFINE_KERNELS = (
         INT8,
         winograd.conv2d,
         winograd.CONSTRAINTS,
-        Cost(0.42, 11, 18),
+        Cost(0.35, 14, 20),
     ),
     Kernel(
         "plain-c conv2d, paired weights",

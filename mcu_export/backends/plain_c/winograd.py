@@ -35,14 +35,15 @@ from mcu_export.program import Const, Overlap
 
 TWICE_G = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
 PLACES = 16
-# Channels of one input vector; outputs of a step, two squares side by side, and their inputs.
-GROUP = 8
+# Output channels of a step, input channels of a vector.
+QUAD, GROUP = 4, 8
+# Outputs of a step, two squares side by side, and their inputs.
 STEP_HEIGHT, STEP_WIDTH = 2, 4
 PATCH_WIDTH = 6
 PATCH_PIXELS = 4 * PATCH_WIDTH
 # Largest absolute value of a transformed input. Any int8 may lie where no output needs the input.
 LARGEST = 4 * 128
-COST = Cost(0.42, 11, 11)  # in q7
+COST = Cost(0.35, 14, 14)  # in q7
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,23 @@ class WinogradConv(SumKernel):
 
     @property
     def places(self) -> int:
-        """Transformed inputs of two squares; transformed weights of two output channels."""
+        """Transformed inputs of two squares."""
         return 2 * PLACES * self.window.in_channels
+
+    @property
+    def quad_weights(self) -> int:
+        """Transformed weights of four output channels."""
+        return QUAD * PLACES * self.window.in_channels
+
+    @property
+    def place_inputs(self) -> int:
+        """Transformed inputs of two squares at one place."""
+        return 2 * self.window.in_channels
+
+    @property
+    def place_weights(self) -> int:
+        """Transformed weights of four output channels at one place."""
+        return QUAD * self.window.in_channels
 
     @property
     def patch_row(self) -> int:
@@ -117,16 +133,16 @@ def small_sums(context: LayerContext) -> bool:
 
 
 def _weights(context: LayerContext, sums: Sums) -> Const:
-    """Transformed weights, [pair of out][place][group of in][out of the pair][in of the group]."""
+    """Transformed weights, [four of out][place][pair of in][out of the four][in of the pair]."""
     weights = sums.weights
     out, channels = weights.shape[0], weights.shape[3]
-    even = np.zeros((out + out % 2, PLACES, channels), np.int64)
-    even[:out] = transform(weights).reshape(out, PLACES, channels)
-    quads = in_quads(even.reshape(-1, channels))
-    grouped = quads.reshape(-1, 2, PLACES, channels // GROUP, GROUP).transpose(0, 2, 3, 1, 4)
-    order = "4 G w G^T, [pair of out][place of 16][in / 8][out][in], of each 4 in: 0, 2, 1, 3"
+    whole = np.zeros((-(-out // QUAD) * QUAD, PLACES, channels), np.int64)
+    whole[:out] = transform(weights).reshape(out, PLACES, channels)
+    quads = in_quads(whole.reshape(-1, channels)).reshape(-1, QUAD, PLACES, channels // 2, 2)
+    order = "4 G w G^T, [out / 4][place of 16][in / 2][out][in], of each 4 in: 0, 2, 1, 3"
     comment = weights_comment(context, "out, h, w, in", order)
-    return Const(context.name("weights"), "int16_t", grouped.ravel(), comment, WORDS)
+    values = quads.transpose(0, 2, 3, 1, 4).ravel()
+    return Const(context.name("weights"), "int16_t", values, comment, WORDS)
 
 
 def conv2d(context: LayerContext) -> Call:
