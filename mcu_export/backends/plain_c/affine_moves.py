@@ -122,7 +122,7 @@ MOVES = (
         AFFINE,
         max_pool,
         cost=Cost(per_window=3.9),
-        wide=Cost(per_window=4.6),
+        wide=Cost(per_window=4),
     ),
     Kernel(
         "plain-c average_pool2d",
@@ -131,7 +131,9 @@ MOVES = (
         affine_average_pool,
         cost=Cost(per_output=5.5, per_window=2.3),
     ),
-    Kernel("plain-c pad", Pad, AFFINE, fill_call, cost=Cost(per_output=0.6)),
+    Kernel(
+        "plain-c pad", Pad, AFFINE, fill_call, cost=Cost(per_output=0.6), wide=Cost(per_output=1.1)
+    ),
     Kernel("plain-c mean", Mean, AFFINE, _mean, cost=Cost(0, 4.4)),
     Kernel("plain-c join", Concatenate, AFFINE, _join, cost=Cost(per_output=4)),
     Kernel("plain-c gather", Gather, AFFINE, gather_call, cost=Cost(per_output=2.5)),

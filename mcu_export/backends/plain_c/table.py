@@ -260,7 +260,7 @@ KERNELS = (
         POWER_OF_TWO,
         max_pool,
         cost=Cost(per_window=3.9),
-        wide=Cost(per_window=4.6),
+        wide=Cost(per_window=4),
     ),
     Kernel(
         "plain-c average_pool2d",
@@ -271,7 +271,9 @@ KERNELS = (
     ),
     Kernel("plain-c add", Add, POWER_OF_TWO, _add, cost=Cost(per_output=7.5)),
     Kernel("plain-c clamp", Clamp, POWER_OF_TWO, _clamp, cost=Cost(per_output=5)),
-    Kernel("plain-c pad", Pad, POWER_OF_TWO, _pad, cost=Cost(per_output=0.6)),
+    Kernel(
+        "plain-c pad", Pad, POWER_OF_TWO, _pad, cost=Cost(per_output=0.6), wide=Cost(per_output=1.2)
+    ),
     Kernel("no code: same memory", Reshape, POWER_OF_TWO, _reshape),
     Kernel(
         "plain-c softmax",
