@@ -114,7 +114,7 @@ NETWORKS = (
             _interpreted(24.72e6, 101160, 179302),
         ),
         "mlperf_tiny/visual_wake_words/vww_96_int8.tflite",
-        Limits({"q7": 11.5e6, "int8": 13.0e6}, 40000, 20480),
+        Limits({"q7": 11.5e6, "int8": 13.0e6}, 30000, 20480),
     ),
     Network(
         "AD",
