@@ -21,7 +21,7 @@ from mcu_export.program import Choices, Layout, Program
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.turns import find_turns
 
-Planned = Callable[[Choices], tuple[Program, Layout]]
+Lowered = Callable[[Choices], Program]
 
 # Without a limit layers take turns if the arena has at most this share of what it had.
 WORTHWHILE = 0.95
@@ -64,24 +64,27 @@ def fit(
         UnsupportedLayerError: a layer that no kernel of the backend can run.
     """
 
-    def planned(choices: Choices) -> tuple[Program, Layout]:
-        program = lower(quant, backend, name, labels, replace(choices, optimize=optimize))
-        return program, plan(program)
+    def lowered(choices: Choices) -> Program:
+        return lower(quant, backend, name, labels, replace(choices, optimize=optimize))
 
-    program, layout = planned(Choices())
+    program, layout = _planned(lowered(Choices()))
     if max_ram is not None and layout.arena_bytes <= max_ram:
         return program, layout
     by_rows = find_turns(program)
-    taking_turns = planned(Choices(by_rows=by_rows)) if by_rows else (program, layout)
+    taking_turns = _planned(lowered(Choices(by_rows=by_rows))) if by_rows else (program, layout)
     arena = taking_turns[1].arena_bytes
     if max_ram is None:
         return taking_turns if arena <= WORTHWHILE * layout.arena_bytes else (program, layout)
     if arena <= max_ram:
         return taking_turns
     made = [
-        _slower(planned, program, max_ram, rows) for rows in ([{}, by_rows] if by_rows else [{}])
+        _slower(lowered, program, max_ram, rows) for rows in ([{}, by_rows] if by_rows else [{}])
     ]
     return min(made, key=lambda one: _rank(one, max_ram))
+
+
+def _planned(program: Program) -> tuple[Program, Layout]:
+    return program, plan(program)
 
 
 def _rank(made: tuple[Program, Layout], max_ram: int) -> tuple[int, int]:
@@ -92,14 +95,14 @@ def _rank(made: tuple[Program, Layout], max_ram: int) -> tuple[int, int]:
 
 
 def _slower(
-    planned: Planned, fastest: Program, max_ram: int, by_rows: Mapping[str, int]
+    lowered: Lowered, fastest: Program, max_ram: int, by_rows: Mapping[str, int]
 ) -> tuple[Program, Layout]:
     """The fastest kernels with which the arena fits, else those with the smallest arena."""
-    table = _alternatives(planned, fastest, by_rows)
+    table = _alternatives(lowered, fastest, by_rows)
     smallest = _chosen(table, 0)
     target, chosen = max_ram, _chosen(table, max_ram)
     while True:
-        program, layout = planned(Choices(slower=chosen, by_rows=by_rows))
+        program, layout = _planned(lowered(Choices(slower=chosen, by_rows=by_rows)))
         above = layout.arena_bytes - max_ram
         if above <= 0 or chosen == smallest:
             return program, layout
@@ -108,14 +111,13 @@ def _slower(
 
 
 def _alternatives(
-    planned: Planned, fastest: Program, by_rows: Mapping[str, int]
+    lowered: Lowered, fastest: Program, by_rows: Mapping[str, int]
 ) -> dict[str, list[Alternative]]:
     """Every kernel of every step: the n-th of all steps at once, as long as one has an n-th."""
     table: dict[str, list[Alternative]] = {step.layer: [] for step in fastest.steps}
     slower = 0
     while True:
-        choices = Choices(slower=dict.fromkeys(table, slower), by_rows=by_rows)
-        program, _ = planned(choices)
+        program = lowered(Choices(slower=dict.fromkeys(table, slower), by_rows=by_rows))
         loads = step_loads(packing_problem(program))
         more = [
             (index, step) for index, step in enumerate(program.steps) if slower < step.alternatives

@@ -39,7 +39,7 @@ class PoolKernel:
         return self.in_bytes and self.window.out_channels % 4 == 0
 
 
-def pool_call(context: LayerContext, function: str, kernel: PoolKernel) -> Call:
+def _pool_call(context: LayerContext, function: str, kernel: PoolKernel) -> Call:
     """Call of ``max_pool2d`` or ``average_pool2d``."""
     trail = Overlap(0, trail_of_pixels(kernel.window, 0) * ctype_bytes(kernel.ctype))
     return Call(
@@ -71,7 +71,7 @@ def max_pool(context: LayerContext) -> Call:
     window = window_of(context, context.op.kernel)
     clamped = _is_clamped(context)
     kernel = PoolKernel(context.ctype, context.ctype, window, a.low, a.high, clamped)
-    return pool_call(context, "max_pool2d", kernel)
+    return _pool_call(context, "max_pool2d", kernel)
 
 
 def average_pool(context: LayerContext) -> Call:
@@ -88,11 +88,11 @@ def average_pool(context: LayerContext) -> Call:
         numerator=1 << max(a.shift, 0),
         divisor=1 << max(-a.shift, 0),
     )
-    return pool_call(context, "average_pool2d", kernel)
+    return _pool_call(context, "average_pool2d", kernel)
 
 
 def affine_average_pool(context: LayerContext) -> Call:
     """Call of average pooling in the affine schemes."""
     a, window = context.arithmetic, window_of(context, context.op.kernel)
     kernel = PoolKernel(context.in_ctypes[0], context.ctype, window, a.low, a.high, clamped=True)
-    return pool_call(context, "average_pool2d", kernel)
+    return _pool_call(context, "average_pool2d", kernel)

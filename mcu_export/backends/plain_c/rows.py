@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from textwrap import wrap
-from typing import Any
 
 from mcu_export.backends.base import Call, LoweredLayer, RowWise
 from mcu_export.backends.plain_c.kernels import Window
@@ -172,7 +171,7 @@ def _window(call: Call) -> Window:
 
 def _larger(one: Value | None, other: Value | None) -> Value | None:
     """The scratch memories are used in turn, so the larger one serves both; all are int16_t."""
-    both: list[Any] = [value for value in (one, other) if value]
+    both = [value for value in (one, other) if value]
     return max(both, key=lambda value: value.bytes, default=None)
 
 
