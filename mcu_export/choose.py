@@ -8,7 +8,7 @@ best of the four methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from mcu_export.graph import Graph, check
 from mcu_export.narrow import narrow
 from mcu_export.ops.base import Array
 from mcu_export.passes.equalize import equalize
+from mcu_export.passes.equalize_weights import equalize_weights
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import choose_formats, quantize, quantize_network
 from mcu_export.rounding import learn_rounding
@@ -40,7 +41,7 @@ class Effort:
             they are more than :data:`USUAL_SAMPLES`.
         in_all: what all runs may cost, as :func:`mcu_export.search.layer_work` counts it; half of
             it for the descent. Long networks are searched with fewer samples, then in part.
-        samples: least and most samples.
+        samples: least and most samples; more of small networks, see :data:`CHEAP`.
         rounds: most rounds of the descent.
         strengths: of equalization; the best at the output is kept.
         roles: constants whose formats are searched.
@@ -97,6 +98,9 @@ EFFORTS: Mapping[str, Effort] = {
     ),
 }
 USUAL_SAMPLES = 16
+# Networks so small that a run costs this fraction of ``work`` get more samples: small dense layers
+# see few different inputs in each.
+CHEAP = 8
 # Equalization looks at the largest values only and costs one run in float.
 EQUALIZE_SAMPLES = 128
 # Methods for the ranges of the affine schemes are compared on so many samples, least and most, and
@@ -167,24 +171,22 @@ def search(
     """
     few = part(samples, EQUALIZE_SAMPLES)
     used = part(samples, sample_count(graph, effort))
-    total = (len(effort.strengths) + 2 * effort.roundings) * 100
+    graphs = _equalized(graph, few, widths, effort.strengths)
+    total = (len(graphs) + 2 * effort.roundings) * 100
     plain = Choice(*choose_formats(graph, ranges, widths, START))
     found = [Found(graph, Meter(graph, used).measure(plain))]
-    for index, strength in enumerate(effort.strengths):
-        made = check(equalize(graph, few, strength), "equalize")
-        if made is graph and strength and 0.0 in effort.strengths:
-            continue
+    for index, made in enumerate(graphs):
         seen = ranges if made is graph else calibrate(made, few)
         start = Choice(*choose_formats(made, seen, widths, START))
         meter, step = Meter(made, used), _scaled(progress, index, total)
-        share = effort.in_all / 2 / len(effort.strengths)
+        share = effort.in_all / 2 / len(graphs)
         ended = descend(meter, start, effort.rounds, effort.roles, step, share)
         found.append(Found(made, _narrowed(meter, ended, effort, share)))
     best = min(found, key=lambda one: one.measured.error)
     meter, now = Meter(best.graph, used), best.measured
     rounder = Meter(best.graph, part(samples, rounding_count(best.graph, effort)))
     for index in range(effort.roundings):
-        done = len(effort.strengths) + 2 * index
+        done = len(graphs) + 2 * index
         if index:
             step = _scaled(progress, done, total)
             now = descend(meter, now.choice, 1, effort.roles, step, effort.in_all / 4)
@@ -192,6 +194,22 @@ def search(
         again = rounder.measure(now.choice)
         now = learn_rounding(rounder, again, effort.taps, step, effort.in_all / 2)
     return Found(best.graph, now)
+
+
+def _equalized(
+    graph: Graph, samples: Mapping[str, Array], widths: Widths, strengths: Sequence[float]
+) -> list[Graph]:
+    """The network in the scales of channels that are tried; ``graph`` itself for a strength of 0.
+
+    Where weights have fewer bits than their inputs, factors follow from these weights alone.
+    """
+    narrow = widths.narrow_layers(graph)
+    if narrow:
+        made = [equalize_weights(graph, 8, narrow)]
+        made += [graph for strength in strengths if strength == 0]
+    else:
+        made = [equalize(graph, samples, strength) for strength in strengths]
+    return [check(one, "equalize") for one in dict.fromkeys(made)]
 
 
 def _narrowed(meter: Meter, ended: Measured, effort: Effort, work: float) -> Measured:
@@ -213,7 +231,12 @@ def sample_count(graph: Graph, effort: Effort) -> int:
     per_round = sum(layer_work(node, shapes) for node in graph.nodes) * changes
     share = int(effort.in_all / 2 / len(effort.strengths))
     usual = max(effort.work // max(graph.macs(), 1), USUAL_SAMPLES)
-    return min(max(min(usual, share // max(per_round, 1)), least), most)
+    return min(max(min(usual, share // max(per_round, 1)), least), _most(most, graph, effort))
+
+
+def _most(samples: int, graph: Graph, effort: Effort) -> int:
+    """So many samples, or more where a run over them costs next to nothing."""
+    return max(samples, effort.work // CHEAP // max(graph.macs(), 1))
 
 
 def rounding_count(graph: Graph, effort: Effort) -> int:
@@ -227,7 +250,8 @@ def rounding_count(graph: Graph, effort: Effort) -> int:
     # alone, which runs about half of the network.
     runs = 4 + sum("weights" in node.params for node in graph.nodes)
     possible = int(effort.in_all / 2) // max(one_run * runs, 1)
-    return max(sample_count(graph, effort), min(possible, effort.rounding_samples))
+    most = _most(effort.rounding_samples, graph, effort)
+    return max(sample_count(graph, effort), min(possible, most))
 
 
 def part(samples: Mapping[str, Array], count: int) -> dict[str, Array]:

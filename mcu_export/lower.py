@@ -128,7 +128,6 @@ class _Lowering:
     def _context(self, index: int, layer: QuantNode) -> LayerContext:
         inputs = layer.node.inputs
         formats = tuple(self.formats[i] for i in inputs)
-        constants = layer.param_formats.values()
         return LayerContext(
             layer=layer,
             model=self.model,
@@ -139,7 +138,7 @@ class _Lowering:
             inputs=tuple(self._variable(i) for i in inputs),
             output=self.values[layer.name].variable,
             read_later=tuple(self._read_later(index, i) for i in inputs),
-            scheme=layer_scheme(self.quant.scheme, formats, constants, layer.format),
+            scheme=layer_scheme(self.quant.scheme, formats, layer.param_formats, layer.format),
             optimize=self.choices.optimize,
         )
 

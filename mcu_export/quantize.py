@@ -138,10 +138,10 @@ def choose_formats(
         bits = widths.activation(name)
         activations[name] = PowerOfTwo(bits, for_activation(seen, bits))
     for node in graph.nodes:
-        bits = widths.constant(node.name)
         params[node.name] = {
-            key: PowerOfTwo(bits, for_weights(np.asarray(array, np.float64), bits))
-            for key, array in node.params.items()
+            role: PowerOfTwo(bits, for_weights(np.asarray(array, np.float64), bits))
+            for role, array in node.params.items()
+            for bits in (widths.of(node, role),)
         }
     return activations, params
 

@@ -9,7 +9,7 @@ then use the whole range of the format. Source: Nagel et al. 2019, "Data-Free Qu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,7 @@ from mcu_export.ops import (
     Pad,
     Params,
     Reshape,
+    Shape,
 )
 
 # Axis of the output channels in the weights.
@@ -46,22 +47,36 @@ def equalize(graph: Graph, samples: Mapping[str, Array], strength: float = 0.5) 
         samples: real inputs, (samples, *shape) each; the values seen on them set the factors.
         strength: 0 changes nothing, 1 gives all channels of a tensor the same range.
     """
-    found, shapes = list(groups(graph)), graph.shapes()
+    found = list(groups(graph))
     peaks = _peaks(graph, samples, found)
-    nodes = {node.name: node for node in graph.nodes}
-    changed = False
-    for group in found:
-        largest = np.max([peaks[name] for name in group.values], axis=0)
-        factors = channel_factors(largest, strength)
-        if np.all(factors == 1.0):
-            continue
-        for name in group.makers:
-            nodes[name] = _scale_output(nodes[name], factors)
-        for name in group.readers:
-            channels = shapes[nodes[name].inputs[0]][-1]
-            nodes[name] = _scale_input(nodes[name], 1.0 / factors, channels)
-        changed = True
-    return rebuild(graph, [nodes[node.name] for node in graph.nodes]) if changed else graph
+    largest = [np.max([peaks[name] for name in group.values], axis=0) for group in found]
+    factors = [channel_factors(peak, strength) for peak in largest]
+    return scaled(graph, list(zip(found, factors, strict=True)))
+
+
+def scaled(graph: Graph, scales: Sequence[tuple[Group, Array]]) -> Graph:
+    """The same function with the channels of groups multiplied by factors; ``graph`` if all are 1.
+
+    Args:
+        graph: the network.
+        scales: groups, and a positive factor for each of their channels.
+    """
+    shapes, nodes = graph.shapes(), {node.name: node for node in graph.nodes}
+    changing = [(group, factors) for group, factors in scales if np.any(factors != 1.0)]
+    for group, factors in changing:
+        nodes.update(scaled_group(nodes, group, factors, shapes))
+    return rebuild(graph, [nodes[node.name] for node in graph.nodes]) if changing else graph
+
+
+def scaled_group(
+    nodes: Mapping[str, Node], group: Group, factors: Array, shapes: Mapping[str, Shape]
+) -> dict[str, Node]:
+    """The layers that write and read a group, with its channels multiplied by factors."""
+    changed = {name: _scale_output(nodes[name], factors) for name in group.makers}
+    for name in group.readers:
+        node = changed.get(name, nodes[name])
+        changed[name] = _scale_input(node, 1.0 / factors, shapes[node.inputs[0]][-1])
+    return changed
 
 
 def channel_factors(largest: Array, strength: float) -> Array:

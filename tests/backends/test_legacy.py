@@ -21,7 +21,9 @@ from mcu_export.lower import lower
 from mcu_export.ops import Add, MaxPool2D, Reshape
 from mcu_export.plan import plan
 from mcu_export.program import Program
+from mcu_export.quantize import quantize
 from mcu_export.reference import random_inputs
+from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.verify import Verdict, verify
 from tests.backends.legacy_cases import CASES, TOO_LARGE, Case, expected, network
 from tests.backends.random_networks import random_layers, random_network
@@ -60,6 +62,18 @@ def test_a_layer_gets_its_kernel(scheme: str, name: str) -> None:
 def test_counters_of_16_bits(name: str) -> None:
     scheme, case = TOO_LARGE[name]
     _check(case, scheme)
+
+
+@pytest.mark.parametrize(("bits", "kernel"), [(8, "arm_"), (16, "plain-c dense")])
+def test_a_bias_of_16_bits_beside_weights_of_8(bits: int, kernel: str) -> None:
+    graph = network({"layer": CASES["q15x7"]["dense 3 outputs"]})
+    usual = quantized(graph, "q15x7")
+    (layer,) = usual.nodes
+    formats = {**layer.param_formats, "bias": PowerOfTwo(bits, 3)}
+    activations = {name: fmt for name, fmt in usual.formats().items() if name in graph.shapes()}
+    made = quantize(graph, "q15x7", activations, {layer.name: formats})
+    (step,) = lower(made, BACKEND, "net").steps
+    assert step.kernel.startswith(kernel)
 
 
 @pytest.mark.parametrize("scheme", CASES)

@@ -16,7 +16,8 @@ from mcu_export.ops import Clamp, Gather, MaxPool2D, Pad, Reshape, Transpose
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import choose_formats, quantize
 from mcu_export.reference import quantize_inputs, random_inputs, run_reference
-from mcu_export.schemes.widths import MIXED, Widths
+from mcu_export.schemes.formats import PowerOfTwo
+from mcu_export.schemes.widths import MIXED, Widths, layer_scheme
 from mcu_export.verify import verify
 from tests.cases.networks import CASES
 from tests.cases.test_cases import STEPS, samples_of, step_of, write_c
@@ -86,3 +87,36 @@ def test_integers_of_every_width_are_near_float(name: str) -> None:
         limits = node.format.dequantize(np.array([node.format.lowest, node.format.highest]))
         assert np.abs(real - np.clip(expected[node.name], *limits)).max() < allowed, node.name
         assert node.format.bits == widths.activation(node.name)
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "constants", "bias"),
+    [
+        ("conv_3x3", 8, 8, 8),
+        ("conv_3x3", 16, 8, 16),
+        ("conv_3x3", 8, 16, 16),
+        ("depthwise_3x3", 16, 8, 16),
+        ("dense", 16, 8, 8),
+        ("dense", 16, 16, 16),
+    ],
+)
+def test_a_bias_beside_16_bit_inputs_has_16_bits(
+    name: str, read: int, constants: int, bias: int
+) -> None:
+    graph = CASES[name]()
+    (layer,) = mixed(graph, Widths(read, constants)).nodes
+    assert {role: fmt.bits for role, fmt in layer.param_formats.items()} == {
+        "weights": constants,
+        "bias": bias,
+    }
+
+
+def test_the_scheme_of_a_layer_follows_from_its_widths() -> None:
+    def scheme(inputs: int, weights: int, bias: int, output: int) -> str:
+        constants = {"weights": PowerOfTwo(weights, 0), "bias": PowerOfTwo(bias, 0)}
+        return layer_scheme(MIXED, [PowerOfTwo(inputs, 0)], constants, PowerOfTwo(output, 0))
+
+    assert scheme(8, 8, 8, 8) == "q7"
+    assert scheme(16, 16, 16, 16) == "q15"
+    assert scheme(16, 8, 8, 16) == scheme(16, 8, 16, 16) == "q15x7"
+    assert scheme(16, 8, 16, 8) == scheme(8, 8, 16, 8) == scheme(8, 16, 16, 8) == MIXED

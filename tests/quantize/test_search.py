@@ -9,8 +9,10 @@ import pytest
 
 from mcu_export.calibrate import calibrate
 from mcu_export.choose import (
+    CHEAP,
     EFFORTS,
     choose_network,
+    rounding_count,
     sample_count,
     search,
 )
@@ -93,7 +95,11 @@ def test_descent_and_rounding_end_when_their_work_is_done() -> None:
 def test_long_networks_are_searched_on_fewer_samples() -> None:
     graph = after_passes(toy())
     usual = EFFORTS["fast"]
-    assert sample_count(graph, usual) == 128
+    cheap = usual.work // CHEAP // graph.macs()
+    assert sample_count(graph, usual) == rounding_count(graph, usual) == cheap > 5000
+    medium = replace(usual, work=CHEAP * 130 * graph.macs())
+    assert (sample_count(graph, medium), rounding_count(graph, medium)) == (130, 256)
+    assert sample_count(graph, replace(medium, work=100 * graph.macs())) == 100
     assert sample_count(graph, replace(usual, in_all=1)) == usual.samples[0]
     per_sample = sum(layer_work(node, graph.shapes()) for node in graph.nodes)
     round_ = per_sample * change_count(graph, usual.roles)

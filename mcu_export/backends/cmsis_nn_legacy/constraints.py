@@ -153,6 +153,12 @@ def vector_fits(context: LayerContext) -> bool:
     return max(rows, columns) <= SIZE_MAX
 
 
+def bias_as_wide_as_weights(context: LayerContext) -> bool:
+    """The bias must have as many bits as the weights."""
+    formats = context.layer.param_formats
+    return bool(formats["bias"].bits == formats["weights"].bits)
+
+
 def four_rows(context: LayerContext) -> bool:
     """Interleaving needs 4 outputs, and 4 inputs in q7 or 2 of 16 bits."""
     rows, columns = _matrix(context)

@@ -25,7 +25,7 @@ def _conv(
 
 def _dense(name: str, *needs: Constraint, scheme: str = "q7") -> Kernel:
     lower = calls.dense_opt if c.four_rows in needs else calls.dense
-    always = (c.one_row, c.vector_fits, c.shifts_fit)
+    always = (c.one_row, c.vector_fits, c.shifts_fit, c.bias_as_wide_as_weights)
     return Kernel(name, Dense, frozenset({scheme}), lower(name), (*needs, *always))
 
 
