@@ -9,25 +9,22 @@ the Pareto front of error, flash, RAM and cost of multiply-accumulates.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-import numpy as np
-
 from mcu_export.executors import run_tasks
-from mcu_export.graph import Graph, node_macs
-from mcu_export.mix_costs import CostOf, Costs, Point, pareto_front
-from mcu_export.ops import Array, elements
+from mcu_export.graph import Graph, Node
+from mcu_export.mix_costs import CostOf, Point
+from mcu_export.ops import Array
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import quantize
 from mcu_export.schemes.arithmetic import ExpSum, Keep
-from mcu_export.schemes.widths import MIXED
+from mcu_export.schemes.formats import PowerOfTwo
+from mcu_export.schemes.widths import BIAS, MIXED, bias_bits
 from mcu_export.search import Choice, Measured, Meter
 
 CHUNK = 8
-# How many mixes are measured.
-MEASURED = 48
 
 Progress = Callable[[int, int], None]
 
@@ -70,10 +67,7 @@ class Parts:
                 name: (self.narrow if owner in mix.values else self.wide).activations[name]
                 for name, owner in self.owners.items()
             },
-            {
-                name: (self.narrow if name in mix.layers else self.wide).params[name]
-                for name in self.wide.params
-            },
+            {node.name: self.constants(node, mix) for node in self.graph.nodes},
             {name: given for name, given in values.items() if name in mix.layers},
             {
                 name: used
@@ -81,6 +75,22 @@ class Parts:
                 if self.owners[name] not in mix.values
             },
         )
+
+    def constants(self, node: Node, mix: Narrow) -> Mapping[str, PowerOfTwo]:
+        """The formats of the constants of a layer in a mix."""
+        if node.name not in mix.layers:
+            return self.wide.params[node.name]
+        inputs = 8 if self.owners[node.inputs[0]] in mix.values else 16
+        return narrow_constants(node, inputs, self.narrow, self.wide)
+
+
+def narrow_constants(
+    node: Node, inputs: int, narrow: Choice, wide: Choice
+) -> Mapping[str, PowerOfTwo]:
+    """The formats of 8-bit constants of a layer that reads inputs of so many bits."""
+    formats = narrow.params[node.name]
+    is_wide = BIAS in formats and bias_bits(node, 8, inputs) > 8
+    return {**formats, BIAS: wide.params[node.name][BIAS]} if is_wide else formats
 
 
 def parts_of(graph: Graph, narrow: Choice, measured: Measured, wide: Choice) -> Parts:
@@ -149,91 +159,23 @@ class Noise:
 def noise_of(
     parts: Parts,
     samples: Mapping[str, Array],
+    values: Sequence[str],
     executor: Executor | None,
     progress: Progress = lambda done, total: None,
 ) -> Noise:
-    """Each part alone in 8 bits."""
+    """Each of ``values``, and the constants of each layer, alone in 8 bits."""
     none: frozenset[str] = frozenset()
     mixes = [Narrow(none, none)]
-    mixes += [Narrow(frozenset({name}), none) for name in parts.values]
+    mixes += [Narrow(frozenset({name}), none) for name in values]
     mixes += [Narrow(none, frozenset({name})) for name in parts.layers]
     floor, *errors = measure_mixes(parts, samples, mixes, executor, progress)
     power = [max(error**2 - floor**2, 0.0) for error in errors]
-    count = len(parts.values)
+    count = len(values)
     return Noise(
         floor,
-        dict(zip(parts.values, power[:count], strict=True)),
+        dict(zip(values, power[:count], strict=True)),
         dict(zip(parts.layers, power[count:], strict=True)),
     )
-
-
-class Estimate:
-    """Costs of mixes without lowering them: what the parts add up to."""
-
-    def __init__(self, parts: Parts) -> None:
-        graph, self.parts = parts.graph, parts
-        self.shapes = graph.shapes()
-        self.constants = {
-            node.name: sum(int(np.size(a)) for a in node.params.values()) for node in graph.nodes
-        }
-        self.macs = {node.name: node_macs(node, self.shapes) for node in graph.nodes}
-
-    def value_weight(self, name: str, by_macs: bool) -> int:
-        """What 8 bits save for an activation: products that read it, or its elements."""
-        mine = [value for value, owner in self.parts.owners.items() if owner == name]
-        if by_macs:
-            return sum(self.macs[n.name] for n in self.parts.graph.nodes if n.inputs[0] in mine)
-        return max(elements(self.shapes[value]) for value in mine)
-
-    def costs(self, mix: Narrow) -> Costs:
-        """Flash, RAM as the largest inputs and output of a layer, products by width."""
-        owners = self.parts.owners
-
-        def width(name: str) -> int:
-            return 1 if owners[name] in mix.values else 2
-
-        def size(name: str) -> int:
-            return elements(self.shapes[name]) * width(name)
-
-        flash = sum(n if name in mix.layers else 2 * n for name, n in self.constants.items())
-        nodes = self.parts.graph.nodes
-        ram = max(size(node.name) + sum(map(size, dict.fromkeys(node.inputs))) for node in nodes)
-        cost = sum(
-            self.macs[node.name] * width(node.inputs[0]) * (1 if node.name in mix.layers else 2)
-            for node in nodes
-        )
-        return Costs(flash, ram, cost)
-
-
-def candidates(parts: Parts, noise: Noise, count: int = MEASURED) -> list[Narrow]:
-    """Mixes that are best by prediction, spread over all errors; the uniform ones among them.
-
-    Parts become narrow in the order of noise per what they save, constants and activations apart.
-    """
-    estimate = Estimate(parts)
-    layers = _order(noise.layers, estimate.constants.__getitem__)
-    mixes: dict[Narrow, Point] = {}
-    for by_macs in (False, True):
-        values = _order(noise.values, lambda name: estimate.value_weight(name, by_macs))  # noqa: B023
-        for chosen_values in _prefixes(values):
-            for chosen_layers in _prefixes(layers):
-                mix = Narrow(chosen_values, chosen_layers)
-                mixes[mix] = Point(noise.predicted(mix), estimate.costs(mix), (), ())
-    front = pareto_front(list(mixes.values()))
-    best = [mix for point in front for mix, found in mixes.items() if found is point]
-    every = (frozenset(parts.values), frozenset(parts.layers))
-    none: frozenset[str] = frozenset()
-    uniform = [Narrow(none, none), Narrow(none, every[1]), Narrow(*every)]
-    step = max(1, -(-len(best) // count))
-    return list(dict.fromkeys([*uniform, *best[::step]]))
-
-
-def _order(noise: Mapping[str, float], saved: Callable[[str], int]) -> list[str]:
-    return sorted(noise, key=lambda name: noise[name] / max(saved(name), 1))
-
-
-def _prefixes(names: Sequence[str]) -> Iterator[frozenset[str]]:
-    return (frozenset(names[:count]) for count in range(len(names) + 1))
 
 
 def quantize_choice(graph: Graph, choice: Choice) -> QuantGraph:

@@ -4,34 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from mcu_export.calibrate import Ranges, calibrate
-from mcu_export.choose import (
-    EQUALIZE_SAMPLES,
-    START,
-    Effort,
-    part,
-    rounding_count,
-    sample_count,
-    search,
-)
+from mcu_export.calibrate import Ranges
+from mcu_export.choose import Effort, Found
 from mcu_export.errors import VerificationError
 from mcu_export.evaluate import evaluate
 from mcu_export.graph import Graph
 from mcu_export.mix import (
     Narrow,
-    Parts,
     Progress,
-    candidates,
     measured_points,
     noise_of,
-    parts_of,
     quantize_choice,
 )
+from mcu_export.mix_candidates import candidates, wide_candidates
 from mcu_export.mix_costs import (
     DEFAULT_FLASH,
     CostOf,
@@ -40,13 +30,13 @@ from mcu_export.mix_costs import (
     pareto_front,
     within_limits,
 )
-from mcu_export.narrow import narrow
+from mcu_export.mix_parts import Workshop, for_narrow_values, for_wide_values
 from mcu_export.ops import Array
 from mcu_export.quantgraph import QuantGraph
-from mcu_export.quantize import choose_formats
-from mcu_export.rounding import learn_rounding
-from mcu_export.schemes.widths import UNIFORM
-from mcu_export.search import Choice, Measured, Meter, descend
+
+# So many points of the front are refined, where the one with the least error is wanted: refining
+# gains more for one than for another.
+REFINED = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,92 +95,78 @@ def search_mix(
         VerificationError: no mix within the limits keeps the drop.
     """
     real = {name: np.asarray(array, np.float32) for name, array in samples.items()}
-    parts = _both_widths(graph, ranges, real, effort, _stage(progress, 0))
-    used = part(real, sample_count(parts.graph, effort))
-    noise = noise_of(parts, used, executor, _stage(progress, 1))
-    mixes = candidates(parts, noise)
-    found = measured_points(parts, used, mixes, cost_of, executor, _stage(progress, 2))
-    front = pareto_front(list(found.values()))
+    by_values = for_narrow_values(graph, ranges, real, effort, _stage(progress, 0))
+    by_weights = for_wide_values(graph, ranges, real, effort)
+    found = [
+        *_measured(by_values, True, cost_of, executor, _stage(progress, 1)),
+        *_measured(by_weights, False, cost_of, executor, _stage(progress, 2)),
+    ]
+    front = pareto_front([made.point for made in found])
     if not limits.given:
         least = min(point.costs.flash for point in front)
         limits = Limits(flash=int(DEFAULT_FLASH * least))
-    possible = within_limits(front, limits)
-    meters = _meters(parts.graph, real, effort)
-    mix_of = {id(point): mix for mix, point in found.items()}
+    made_of = {id(made.point): made for made in found}
+    possible = [made_of[id(point)] for point in within_limits(front, limits)]
     if limits.drop is None:
-        point = possible[0]
-        mix = mix_of[id(point)]
-        best = _refined(parts, mix, meters, effort, _stage(progress, 3))
+        made, best = _least_error(possible[:REFINED], _stage(progress, 3))
     else:
-        pairs = [(p, mix_of[id(p)]) for p in possible]
-        point, best = _keeping_drop(parts, pairs, meters, effort, limits.drop, real, labels)
-    quant = quantize_choice(parts.graph, best.choice)
-    return Mixed(quant, tuple(front), front.index(point), best.error)
+        made, best = _keeping_drop(possible, limits.drop, real, labels)
+    quant = quantize_choice(best.graph, best.measured.choice)
+    return Mixed(quant, tuple(front), front.index(made.point), best.measured.error)
 
 
 @dataclass(frozen=True, eq=False)
-class Meters:
-    """What formats are measured with, and rounding on more samples."""
+class Made:
+    """A mix that was measured."""
 
-    formats: Meter
-    rounding: Meter
+    point: Point
+    mix: Narrow
+    workshop: Workshop
+
+    def refined(self) -> Found:
+        """The mix with its formats and its rounding searched once more."""
+        return self.workshop.refine(self.mix)
 
 
-def _meters(graph: Graph, samples: Mapping[str, Array], effort: Effort) -> Meters:
-    counts = sample_count(graph, effort), rounding_count(graph, effort)
-    formats, rounding = (Meter(graph, part(samples, count)) for count in counts)
-    return Meters(formats, rounding)
-
-
-def _both_widths(
-    graph: Graph,
-    ranges: Ranges,
-    samples: Mapping[str, Array],
-    effort: Effort,
+def _measured(
+    workshop: Workshop,
+    narrow_values: bool,
+    cost_of: CostOf,
+    executor: Executor | None,
     progress: Progress,
-) -> Parts:
-    """The network in 8 bits as the search for q7 leaves it, and in 16 with narrowed activations.
+) -> list[Made]:
+    """The mixes that the noise of each part alone proposes; ``narrow_values``: any, else wide."""
+    parts, samples = workshop.parts, workshop.samples
+    values = parts.values if narrow_values else ()
+    noise = noise_of(parts, samples, values, executor, lambda done, of: progress(done, 2 * of))
+    mixes = (candidates if narrow_values else wide_candidates)(parts, noise)
 
-    Weights are rounded for inputs of 16 bits, which are nearly those of float.
-    """
-    few = part(samples, EQUALIZE_SAMPLES)
-    found = search(graph, ranges, samples, UNIFORM["q7"], replace(effort, roundings=0), progress)
-    made = found.graph
-    seen = ranges if made is graph else calibrate(made, few)
-    plain = Choice(*choose_formats(made, seen, UNIFORM["q15"], START))
-    eight = found.measured.choice
-    meters = _meters(made, samples, effort)
-    wide = narrow(meters.formats, meters.formats.measure(plain)).choice
-    only_weights = meters.rounding.measure(replace(wide, params=eight.params))
-    rounded = learn_rounding(meters.rounding, only_weights, effort.taps)
-    small = Choice(eight.activations, eight.params, rounded.choice.values)
-    return parts_of(made, small, rounded, wide)
+    def second(done: int, of: int) -> None:
+        progress(of + done, 2 * of)
+
+    points = measured_points(parts, samples, mixes, cost_of, executor, second)
+    return [Made(point, mix, workshop) for mix, point in points.items()]
 
 
-def _refined(
-    parts: Parts, mix: Narrow, meters: Meters, effort: Effort, progress: Progress
-) -> Measured:
-    """The mix with its frac bits and its rounding searched once more; never worse."""
-    best = descend(meters.formats, parts.choice(mix), 1, effort.roles, progress)
-    return learn_rounding(meters.rounding, meters.rounding.measure(best.choice), effort.taps)
+def _least_error(mixes: Sequence[Made], progress: Progress) -> tuple[Made, Found]:
+    """The mix that errs least once it is refined."""
+    found = []
+    for index, made in enumerate(mixes):
+        found.append((made, made.refined()))
+        progress(index + 1, len(mixes))
+    return min(found, key=lambda pair: pair[1].measured.error)
 
 
 def _keeping_drop(
-    parts: Parts,
-    points: Sequence[tuple[Point, Narrow]],
-    meters: Meters,
-    effort: Effort,
-    allowed: float,
-    samples: Mapping[str, Array],
-    labels: Array | None,
-) -> tuple[Point, Measured]:
-    """The point of the least flash whose network, refined, loses no more than is allowed."""
+    mixes: Sequence[Made], allowed: float, samples: Mapping[str, Array], labels: Array | None
+) -> tuple[Made, Found]:
+    """The mix of the least flash that, refined, loses no more than is allowed."""
     least = float("inf")
-    for point, mix in sorted(points, key=lambda p: (p[0].costs.flash, p[0].costs.macs_cost)):
-        best = _refined(parts, mix, meters, effort, lambda done, total: None)
-        lost = _lost(quantize_choice(parts.graph, best.choice), samples, labels)
+    for made in sorted(mixes, key=lambda m: (m.point.costs.flash, m.point.costs.macs_cost)):
+        best = made.refined()
+        lost = _lost(quantize_choice(best.graph, best.measured.choice), samples, labels)
         if lost <= allowed:
-            return point, best
+            return made, best
         least = min(least, lost)
     what = "points of accuracy" if labels is not None else "% of the answers of float"
     raise VerificationError(

@@ -19,7 +19,10 @@ from mcu_export.errors import BudgetError, UsageError, VerificationError
 from mcu_export.executors import open_executor
 from mcu_export.graph import run_float
 from mcu_export.lower import lower
+from mcu_export.mix import Narrow, noise_of, quantize_choice
+from mcu_export.mix_candidates import SHARES, Estimate, wide_candidates
 from mcu_export.mix_costs import Costs, Limits, Point, macs_cost, pareto_front
+from mcu_export.mix_parts import for_wide_values
 from mcu_export.mix_search import Mixed, search_mix
 from mcu_export.plan import plan
 from mcu_export.quantgraph import QuantGraph
@@ -72,8 +75,9 @@ def test_the_network_has_the_widths_and_costs_of_its_point() -> None:
     formats = found.quant.formats()
     assert all(formats[name].bits == 16 for name in point.wide_values)
     for layer in found.quant.nodes:
-        bits = {fmt.bits for fmt in layer.param_formats.values()}
-        assert bits <= {16 if layer.name in point.wide_layers else 8}
+        if layer.param_formats:
+            wide = layer.name in point.wide_layers
+            assert layer.param_formats["weights"].bits == (16 if wide else 8)
     assert cost_of(found.quant) == point.costs
 
 
@@ -148,3 +152,35 @@ def mixed_everywhere() -> QuantGraph:
     widths = {fmt.bits for fmt in quant.formats().values()}
     assert widths == {8, 16}
     return quant
+
+
+def test_flash_alone_buys_constants_of_16_bits_for_the_noisiest_layers() -> None:
+    workshop = for_wide_values(GRAPH, RANGES, SAMPLES, EFFORT)
+    parts = workshop.parts
+    noise = noise_of(parts, workshop.samples, (), None)
+    assert set(noise.layers) == set(parts.layers) and not noise.values
+    mixes = wide_candidates(parts, noise)
+    assert mixes[0].layers == frozenset(parts.layers)
+    sizes = [Estimate(parts).costs(mix).flash for mix in mixes]
+    assert sizes == sorted(sizes) and len(set(sizes)) == len(sizes) > 2
+    least = Estimate(parts).costs(Narrow(frozenset(parts.values), frozenset(parts.layers))).flash
+    for mix, size in zip(mixes, sizes, strict=True):
+        assert not mix.values
+        assert size <= (1 + max(SHARES)) * least
+        for name in mix.layers:
+            more = Estimate(parts).costs(Narrow(mix.values, mix.layers - {name})).flash
+            assert size < more
+
+
+def test_the_estimate_of_flash_is_that_of_the_integers() -> None:
+    parts = for_wide_values(GRAPH, RANGES, SAMPLES, EFFORT).parts
+    for values in (frozenset[str](), frozenset(parts.values)):
+        for layers in (frozenset[str](), frozenset(parts.layers)):
+            mix = Narrow(values, layers)
+            quant = quantize_choice(parts.graph, parts.choice(mix))
+            constants = sum(
+                array.size * layer.param_formats[role].bits // 8
+                for layer in quant.nodes
+                for role, array in layer.params.items()
+            )
+            assert Estimate(parts).costs(mix).flash == constants
