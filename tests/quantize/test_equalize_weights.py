@@ -41,6 +41,21 @@ def test_channels_reach_alike_before_and_after() -> None:
     assert np.ptp(made / read) < 0.05 * np.mean(made / read)
 
 
+@pytest.mark.parametrize("name", ["conv", "pw"])
+def test_where_one_side_alone_counts_all_its_channels_reach_the_same(name: str) -> None:
+    graph = network()
+    alone = {node.name: node for node in equalize_weights(graph, 8, {name}).nodes}[name]
+    weights_of = np.abs(alone.params["weights"])
+    made, read = weights_of.max(axis=(1, 2, 3)), weights_of.max(axis=(0, 1, 2))
+    assert made.max() / made.min() < (1.01 if name == "conv" else 1.2)
+    assert name == "conv" or read.max() / read.min() < 1.2
+
+
+def test_no_layers_change_nothing() -> None:
+    graph = network()
+    assert equalize_weights(graph, 8, ()) is graph
+
+
 def test_weights_lose_less_to_rounding() -> None:
     graph = network()
     equal = equalize_weights(graph, 8, graph.shapes())
