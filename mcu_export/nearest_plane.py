@@ -15,15 +15,16 @@ BLOCK = 64
 DAMPING = 0.01
 
 
-def damped(products: Array, variance: float) -> Array:
+def damped(products: Array, variance: float, damping: float = DAMPING) -> Array:
     """Mean products of the inputs of the taps, made safe to factor; see :data:`DAMPING`.
 
     Args:
         products: (taps, taps).
         variance: of all taps together.
+        damping: what is added, relative to the mean variance of a tap.
     """
     level = max(variance / len(products), 0.0)
-    return products + np.eye(len(products)) * (DAMPING * level + 1e-9)
+    return products + np.eye(len(products)) * (damping * level + 1e-9)
 
 
 def _factor(products: Array) -> Array:

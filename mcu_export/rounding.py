@@ -6,7 +6,8 @@ the error of the network's output:
 
 * compensated rounding: bias and weights are rounded one after the other, and the error of each is
   spread over those that are still to come, such that the output changes least. Source: Frantar et
-  al. 2022, "GPTQ", after Hassibi and Stork 1993, "Optimal Brain Surgeon".
+  al. 2022, "GPTQ", after Hassibi and Stork 1993, "Optimal Brain Surgeon". With 16-bit inputs they
+  also make up for what the layers before have lost.
 * bias correction: the mean error of each channel after the activation is taken from the bias.
   Source: Nagel et al. 2019, "Data-Free Quantization", section 4.2, here measured on samples.
 """
@@ -15,12 +16,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mcu_export.graph import Node
-from mcu_export.nearest_plane import damped, round_compensated
+from mcu_export.nearest_plane import DAMPING, damped, round_compensated
 from mcu_export.ops import Array, Conv2D, Dense, DepthwiseConv2D, Op, Params
 from mcu_export.ops.windows import pad_image, patches, taps
 from mcu_export.quantgraph import QuantNode
@@ -31,6 +32,9 @@ MAX_ROWS = 4096
 SAMPLES_AT_ONCE = 16
 # A channel that hardly ever lies between its limits cannot be moved by its bias.
 MIN_ACTIVE = 0.02
+
+# Damping where weights are fitted to inputs, not only rounded.
+RIDGE = 1.0
 
 # The constants of a layer that might be better, from the network as it is.
 Remedy = Callable[[Meter, Measured, Node], Params]
@@ -54,9 +58,9 @@ def learn_rounding(
         max_taps: layers that sum over more keep their weights: the cost grows with the cube.
         progress: called with layers done and in all.
         work: that may be done, as :func:`mcu_export.search.layer_work` counts it.
-        remedies: what is tried, in order; by default both.
+        remedies: what is tried, in order; by default adapted weights, then corrected biases.
     """
-    tried = (compensated_weights, corrected_bias) if remedies is None else remedies
+    tried = (adapted_weights, corrected_bias) if remedies is None else remedies
     end = meter.work + work
     nodes = [node for node in meter.graph.nodes if isinstance(node.op, tuple(_ROWS))]
     best = _all_at_once(meter, start, nodes, tried, max_taps, end)
@@ -96,7 +100,7 @@ def _all_at_once(
 
 def _possible(remedies: tuple[Remedy, ...], node: Node, max_taps: int) -> list[Remedy]:
     few = tap_count(node) <= max_taps
-    return [remedy for remedy in remedies if few or remedy is not compensated_weights]
+    return [remedy for remedy in remedies if few or remedy is corrected_bias]
 
 
 def _changed(meter: Meter, now: Measured, node: Node, propose: Remedy) -> Measured:
@@ -141,12 +145,32 @@ def compensated_weights(meter: Meter, now: Measured, node: Node) -> Params:
 
     The bias comes first: with 8 bits it is often the coarsest of all.
     """
-    run = now.layers[node.name]
+    rows = input_rows(node, now.layers[node.name].inputs[0])
+    return _compensated(now, node, rows, np.zeros((len(rows), 0, 0), np.float32))
+
+
+def adapted_weights(meter: Meter, now: Measured, node: Node) -> Params:
+    """As :func:`compensated_weights`; inputs of 16 bits are made up for too.
+
+    Their errors come from the weights before and follow from the inputs; those of 8 bits are mostly
+    rounding, which does not.
+    """
+    made, name = now.layers.get(node.inputs[0]), node.inputs[0]
+    fmt = now.choice.activations[name] if made is None else made.layer.format
+    if fmt.bits == 8:
+        return compensated_weights(meter, now, node)
+    rows = input_rows(node, now.layers[node.name].inputs[0])
+    wanted = input_rows(node, np.ldexp(meter.real[name], fmt.frac_bits))
+    return _compensated(now, node, rows, wanted - rows)
+
+
+def _compensated(now: Measured, node: Node, rows: Array, missing: Array) -> Params:
+    """Constants of a layer for inputs (parts, rows, taps) that lack ``missing``."""
     parts = weight_parts(node)
     biases = np.asarray(node.params["bias"], np.float64).reshape(parts.shape[:2])
     both = [
-        _compensate(weights, bias, rows, run.layer)
-        for weights, bias, rows in zip(parts, biases, input_rows(node, run.inputs[0]), strict=True)
+        _compensate(weights, bias, Inputs(some, lacking), now.layers[node.name].layer)
+        for weights, bias, some, lacking in zip(parts, biases, rows, missing, strict=True)
     ]
     weights = whole_weights(node, [weights for weights, _ in both])
     return {"weights": weights, "bias": np.concatenate([b for _, b in both])}
@@ -172,29 +196,65 @@ def _constants(now: Measured, node: Node) -> Params:
     return now.choice.values.get(node.name, node.params)
 
 
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What the outputs of a part see: ``rows`` (rows, taps), integers in float32.
+
+    ``missing`` is what they lack to the inputs in float, in the same steps; no rows where it is not
+    to be made up for.
+    """
+
+    rows: Array
+    missing: Array
+
+
 def _compensate(
-    weights: Array, bias: Array, inputs: Array, layer: QuantNode
+    weights: Array, bias: Array, inputs: Inputs, layer: QuantNode
 ) -> tuple[Array, Array]:
-    """Weights (out, taps) and bias (out) on their grids for integer ``inputs`` (rows, taps).
+    """Weights (out, taps) and bias (out) on their grids.
 
     A bias is the weight of an input that is always ``1 << bias_shift``. What is compensated is the
     error itself, not its deviation from the mean: there is nothing after it that could take a mean.
     """
     arithmetic, formats = layer.arithmetic, layer.param_formats
     assert isinstance(arithmetic, Accumulate)
-    mean = inputs.mean(axis=0, dtype=np.float64)
-    products = (inputs.T @ inputs).astype(np.float64) / len(inputs)
-    products = damped(products, float(np.trace(products) - mean @ mean))
     one = 2.0**arithmetic.bias_shift
-    corner, side = np.array([[one * one]]), one * mean
-    both = np.block([[corner, side[None, :]], [side[:, None], products]])
     columns = [formats["bias"], *[formats["weights"]] * weights.shape[1]]
     scale = np.array([2.0**fmt.frac_bits for fmt in columns])
     low, high = (np.array([getattr(fmt, end) for fmt in columns]) for end in ("lowest", "highest"))
-    order = np.concatenate([[0], 1 + np.argsort(-np.diag(products), kind="stable")])
+    both = _products(inputs.rows, one, DAMPING)
+    order = np.concatenate([[0], 1 + np.argsort(-np.diag(both)[1:], kind="stable")])
     wanted = np.concatenate([bias[:, None], weights], axis=1) * scale
+    if len(inputs.missing):
+        wanted = wanted + _made_up(weights * scale[1:], inputs, one)
     rounded = round_compensated(wanted, both, low, high, order) / scale
     return rounded[:, 1:], rounded[:, 0]
+
+
+def _products(rows: Array, one: float, damping: float) -> Array:
+    """Mean products of all inputs, float64, that of the bias first."""
+    mean = rows.mean(axis=0, dtype=np.float64)
+    products = (rows.T @ rows).astype(np.float64) / len(rows)
+    products = damped(products, float(np.trace(products) - mean @ mean), damping)
+    corner, side = np.array([[one * one]]), one * mean
+    return np.block([[corner, side[None, :]], [side[:, None], products]])
+
+
+def _made_up(weights: Array, inputs: Inputs, one: float) -> Array:
+    """What to add to bias and weights, in their steps, for what the inputs lack: least squares.
+
+    Source: Li et al. 2025, "GPTAQ", here with a ridge, because few rows would be fitted too well.
+    """
+    count = len(inputs.rows)
+    with_inputs = (inputs.missing.T @ inputs.rows).astype(np.float64) / count
+    with_bias = one * inputs.missing.mean(axis=0, dtype=np.float64)
+    lacking = weights @ np.concatenate([with_bias[:, None], with_inputs], axis=1)
+    try:
+        added: Array = np.linalg.solve(_products(inputs.rows, one, RIDGE), lacking.T).T
+    except np.linalg.LinAlgError:
+        # Inputs that never change: nothing follows from them.
+        return np.zeros_like(lacking)
+    return added
 
 
 def input_rows(node: Node, x: Array) -> Array:

@@ -9,11 +9,14 @@ import numpy as np
 from mcu_export.affine_rounding import learn_affine_rounding
 from mcu_export.calibrate import calibrate
 from mcu_export.graph import Node, run_float
+from mcu_export.loaders.base import GraphBuilder
 from mcu_export.nearest_plane import _factor, round_compensated
+from mcu_export.ops import Dense
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import choose_formats, quantize, quantize_network
 from mcu_export.reference import quantize_inputs, run_reference
 from mcu_export.rounding import (
+    adapted_weights,
     compensated_weights,
     corrected_bias,
     learn_rounding,
@@ -105,6 +108,49 @@ def test_compensated_weights_keep_the_mean_and_lower_the_error() -> None:
         before += np.log(size)
         after += np.log(np.sqrt(np.square(compensated).mean()))
     assert after < before - 0.5
+
+
+def two_layers(scheme: str) -> tuple[Meter, Measured, Node]:
+    """Two dense layers, the first with weights that are far off: 3 bits are left of them."""
+    r = rng(9)
+    b = GraphBuilder("two")
+    x = b.input("in", (12,))
+    y = b.add("first", Dense(), [x], {"weights": r.standard_normal((12, 12)), "bias": np.zeros(12)})
+    z = b.add("second", Dense(), [y], {"weights": r.standard_normal((4, 12)), "bias": np.ones(4)})
+    graph = b.finish([z], {})
+    samples = draw(graph, 400)
+    choice = Choice(*choose_formats(graph, calibrate(graph, samples), UNIFORM[scheme], "mse"))
+    coarse = choice.params["first"]["weights"]
+    first = {**choice.params["first"], "weights": replace(coarse, frac_bits=coarse.frac_bits - 4)}
+    meter = Meter(graph, samples)
+    now = meter.measure(replace(choice, params={**choice.params, "first": first}))
+    return meter, now, graph.node("second")
+
+
+def test_adapted_weights_make_up_for_those_before() -> None:
+    meter, now, node = two_layers("q15x7")
+    apart, adapted = (
+        meter.measure(now.choice.with_values(node.name, remedy(meter, now, node)), now).error
+        for remedy in (compensated_weights, adapted_weights)
+    )
+    # The ridge leaves about half of it where all inputs vary alike.
+    assert adapted < 0.7 * apart
+
+
+def test_beside_8_bit_inputs_weights_are_rounded_only() -> None:
+    meter, now, node = two_layers("q7")
+    apart, adapted = (remedy(meter, now, node) for remedy in (compensated_weights, adapted_weights))
+    assert all(np.array_equal(apart[role], adapted[role]) for role in apart)
+
+
+def test_inputs_that_never_change_do_not_stop_adapted_weights() -> None:
+    before, now, node = two_layers("q15x7")
+    for value in (0.0, 3.0):
+        still = {"in": np.full((40, 12), value)}
+        meter = Meter(before.graph, still)
+        seen = meter.measure(now.choice)
+        values = adapted_weights(meter, seen, node)
+        assert all(np.isfinite(array).all() for array in values.values())
 
 
 def _own_error(measured: Measured, node: Node) -> np.ndarray:
