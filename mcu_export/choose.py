@@ -22,7 +22,12 @@ from mcu_export.passes.equalize import equalize
 from mcu_export.passes.equalize_weights import equalize_weights
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import choose_formats, quantize, quantize_network
-from mcu_export.rounding import learn_rounding
+from mcu_export.rounding import (
+    adapted_weights,
+    compensated_weights,
+    corrected_bias,
+    learn_rounding,
+)
 from mcu_export.samples import spread
 from mcu_export.schemes.affine_formats import AFFINE_SCHEMES
 from mcu_export.schemes.widths import UNIFORM, Widths
@@ -185,6 +190,9 @@ def search(
     best = min(found, key=lambda one: one.measured.error)
     meter, now = Meter(best.graph, used), best.measured
     rounder = Meter(best.graph, part(samples, rounding_count(best.graph, effort)))
+    # With nothing but 16 bits there is little to make up for, and few samples would be fitted.
+    weights = adapted_weights if widths.narrow_layers(graph) else compensated_weights
+    remedies = (weights, corrected_bias)
     for index in range(effort.roundings):
         done = len(graphs) + 2 * index
         if index:
@@ -192,7 +200,7 @@ def search(
             now = descend(meter, now.choice, 1, effort.roles, step, effort.in_all / 4)
         step = _scaled(progress, done + 1, total)
         again = rounder.measure(now.choice)
-        now = learn_rounding(rounder, again, effort.taps, step, effort.in_all / 2)
+        now = learn_rounding(rounder, again, effort.taps, step, effort.in_all / 2, remedies)
     return Found(best.graph, now)
 
 

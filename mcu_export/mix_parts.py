@@ -25,12 +25,9 @@ from mcu_export.narrow import narrow
 from mcu_export.ops import Array
 from mcu_export.passes.equalize_weights import equalize_weights
 from mcu_export.quantize import choose_formats
-from mcu_export.rounding import compensated_weights, corrected_bias, learn_rounding
+from mcu_export.rounding import learn_rounding
 from mcu_export.schemes.widths import UNIFORM, Widths
 from mcu_export.search import Choice, Meter, descend
-
-# Weights that make up for those of other layers would be wrong in a mix where these are not narrow.
-APART = (compensated_weights, corrected_bias)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +63,7 @@ def for_narrow_values(
     wide = _wide(formats, seen)
     params = {node.name: narrow_constants(node, 16, eight, wide) for node in made.nodes}
     start = rounding.measure(replace(wide, params=params))
-    rounded = learn_rounding(rounding, start, effort.taps, work=work, remedies=APART)
+    rounded = learn_rounding(rounding, start, effort.taps, work=work)
     small = Choice(eight.activations, eight.params, rounded.choice.values)
     parts = parts_of(made, small, rounded, wide)
 
@@ -94,7 +91,7 @@ def for_wide_values(
     _, params = choose_formats(made, seen, widths, START)
     found = descend(formats, replace(wide, params=params), 1, effort.roles, work=work)
     start = rounding.measure(found.choice)
-    rounded = learn_rounding(rounding, start, effort.taps, work=work, remedies=APART)
+    rounded = learn_rounding(rounding, start, effort.taps, work=work)
 
     def refine(mix: Narrow) -> Found:
         own = Widths(16, 16, of_layers=dict.fromkeys(mix.layers, 8))

@@ -58,9 +58,9 @@ def learn_rounding(
         max_taps: layers that sum over more keep their weights: the cost grows with the cube.
         progress: called with layers done and in all.
         work: that may be done, as :func:`mcu_export.search.layer_work` counts it.
-        remedies: what is tried, in order; by default adapted weights, then corrected biases.
+        remedies: what is tried, in order; by default compensated weights, then corrected biases.
     """
-    tried = (adapted_weights, corrected_bias) if remedies is None else remedies
+    tried = (compensated_weights, corrected_bias) if remedies is None else remedies
     end = meter.work + work
     nodes = [node for node in meter.graph.nodes if isinstance(node.op, tuple(_ROWS))]
     best = _all_at_once(meter, start, nodes, tried, max_taps, end)
