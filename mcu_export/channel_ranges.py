@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcu_export.calibrate import batches
-from mcu_export.graph import Graph, Node, run_float
+from mcu_export.graph import Graph, run_float
 from mcu_export.ops.base import Array
-from mcu_export.passes.equalize import OUTPUT_AXIS
+from mcu_export.passes.equalize import OUTPUT_AXIS, output_peaks
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,8 @@ def channel_ranges(graph: Graph, samples: Mapping[str, Array]) -> list[ChannelRa
         for name, value in values.items():
             seen = np.abs(value).reshape(-1, value.shape[-1]).max(axis=0)
             peaks[name] = np.maximum(peaks.get(name, seen), seen)
-    weights = {node.name: _weight_peaks(node) for node in graph.nodes}
+    weights = {n.name: output_peaks(n) for n in graph.nodes if type(n.op) in OUTPUT_AXIS}
     return [_ranges(name, seen, weights.get(name)) for name, seen in peaks.items()]
-
-
-def _weight_peaks(node: Node) -> Array | None:
-    """Of each output channel."""
-    axis = OUTPUT_AXIS.get(type(node.op))
-    if axis is None:
-        return None
-    weights = np.abs(np.asarray(node.params["weights"], np.float64))
-    peaks: Array = weights.max(axis=tuple(i for i in range(weights.ndim) if i != axis))
-    return peaks
 
 
 def _ranges(name: str, peaks: Array, weights: Array | None) -> ChannelRanges:

@@ -176,7 +176,8 @@ def search(
     """
     few = part(samples, EQUALIZE_SAMPLES)
     used = part(samples, sample_count(graph, effort))
-    graphs = _equalized(graph, few, widths, effort.strengths)
+    narrow_layers = widths.narrow_layers(graph)
+    graphs = _equalized(graph, few, narrow_layers, effort.strengths)
     total = (len(graphs) + 2 * effort.roundings) * 100
     plain = Choice(*choose_formats(graph, ranges, widths, START))
     found = [Found(graph, Meter(graph, used).measure(plain))]
@@ -191,7 +192,7 @@ def search(
     meter, now = Meter(best.graph, used), best.measured
     rounder = Meter(best.graph, part(samples, rounding_count(best.graph, effort)))
     # With nothing but 16 bits there is little to make up for, and few samples would be fitted.
-    weights = adapted_weights if widths.narrow_layers(graph) else compensated_weights
+    weights = adapted_weights if narrow_layers else compensated_weights
     remedies = (weights, corrected_bias)
     for index in range(effort.roundings):
         done = len(graphs) + 2 * index
@@ -205,15 +206,17 @@ def search(
 
 
 def _equalized(
-    graph: Graph, samples: Mapping[str, Array], widths: Widths, strengths: Sequence[float]
+    graph: Graph,
+    samples: Mapping[str, Array],
+    narrow_layers: frozenset[str],
+    strengths: Sequence[float],
 ) -> list[Graph]:
     """The network in the scales of channels that are tried; ``graph`` itself for a strength of 0.
 
     Where weights have fewer bits than their inputs, factors follow from these weights alone.
     """
-    narrow = widths.narrow_layers(graph)
-    if narrow:
-        made = [equalize_weights(graph, 8, narrow)]
+    if narrow_layers:
+        made = [equalize_weights(graph, 8, narrow_layers)]
         made += [graph for strength in strengths if strength == 0]
     else:
         made = [equalize(graph, samples, strength) for strength in strengths]

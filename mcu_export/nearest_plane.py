@@ -5,6 +5,8 @@ Numbers only; :mod:`mcu_export.rounding` and :mod:`mcu_export.affine_rounding` b
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from mcu_export.ops import Array
@@ -25,6 +27,31 @@ def damped(products: Array, variance: float, damping: float = DAMPING) -> Array:
     """
     level = max(variance / len(products), 0.0)
     return products + np.eye(len(products)) * (damping * level + 1e-9)
+
+
+@dataclass(frozen=True, eq=False)
+class Products:
+    """Means of the inputs of a part (taps) and of their products (taps, taps), float64.
+
+    ``one`` is the input that the bias is the weight of.
+    """
+
+    mean: Array
+    products: Array
+    one: float
+
+    @staticmethod
+    def of(rows: Array, one: float) -> Products:
+        """From what was seen."""
+        mean = rows.mean(axis=0, dtype=np.float64)
+        return Products(mean, (rows.T @ rows).astype(np.float64) / len(rows), one)
+
+    def damped(self, damping: float) -> Array:
+        """Products of all inputs, that of the bias first, safe to factor."""
+        variance = float(np.trace(self.products) - self.mean @ self.mean)
+        products = damped(self.products, variance, damping)
+        corner, side = np.array([[self.one * self.one]]), self.one * self.mean
+        return np.block([[corner, side[None, :]], [side[:, None], products]])
 
 
 def _factor(products: Array) -> Array:

@@ -79,8 +79,13 @@ def mse_weights(weights: Array, bits: int) -> int:
     errors = []
     for frac_bits in range(first, first + EXTRA_FRAC_BITS + 1):
         fmt = PowerOfTwo(bits, frac_bits)
-        errors.append(float(np.square(fmt.dequantize(fmt.quantize(weights)) - weights).sum()))
+        errors.append(rounding_power(weights, fmt))
     return first + int(np.argmin(errors))
+
+
+def rounding_power(weights: Array, fmt: PowerOfTwo) -> float:
+    """Sum of the squared errors of weights stored in a format."""
+    return float(np.square(fmt.dequantize(fmt.quantize(weights)) - weights).sum())
 
 
 def percentile_activation(seen: Observed, bits: int) -> int:

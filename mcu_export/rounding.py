@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mcu_export.graph import Node
-from mcu_export.nearest_plane import DAMPING, damped, round_compensated
+from mcu_export.nearest_plane import DAMPING, Products, round_compensated
 from mcu_export.ops import Array, Conv2D, Dense, DepthwiseConv2D, Op, Params
 from mcu_export.ops.windows import pad_image, patches, taps
 from mcu_export.quantgraph import QuantNode
@@ -222,35 +222,27 @@ def _compensate(
     columns = [formats["bias"], *[formats["weights"]] * weights.shape[1]]
     scale = np.array([2.0**fmt.frac_bits for fmt in columns])
     low, high = (np.array([getattr(fmt, end) for fmt in columns]) for end in ("lowest", "highest"))
-    both = _products(inputs.rows, one, DAMPING)
+    products = Products.of(inputs.rows, one)
+    both = products.damped(DAMPING)
     order = np.concatenate([[0], 1 + np.argsort(-np.diag(both)[1:], kind="stable")])
     wanted = np.concatenate([bias[:, None], weights], axis=1) * scale
     if len(inputs.missing):
-        wanted = wanted + _made_up(weights * scale[1:], inputs, one)
+        wanted = wanted + _made_up(weights * scale[1:], inputs, products)
     rounded = round_compensated(wanted, both, low, high, order) / scale
     return rounded[:, 1:], rounded[:, 0]
 
 
-def _products(rows: Array, one: float, damping: float) -> Array:
-    """Mean products of all inputs, float64, that of the bias first."""
-    mean = rows.mean(axis=0, dtype=np.float64)
-    products = (rows.T @ rows).astype(np.float64) / len(rows)
-    products = damped(products, float(np.trace(products) - mean @ mean), damping)
-    corner, side = np.array([[one * one]]), one * mean
-    return np.block([[corner, side[None, :]], [side[:, None], products]])
-
-
-def _made_up(weights: Array, inputs: Inputs, one: float) -> Array:
+def _made_up(weights: Array, inputs: Inputs, products: Products) -> Array:
     """What to add to bias and weights, in their steps, for what the inputs lack: least squares.
 
     Source: Li et al. 2025, "GPTAQ", here with a ridge, because few rows would be fitted too well.
     """
     count = len(inputs.rows)
     with_inputs = (inputs.missing.T @ inputs.rows).astype(np.float64) / count
-    with_bias = one * inputs.missing.mean(axis=0, dtype=np.float64)
+    with_bias = products.one * inputs.missing.mean(axis=0, dtype=np.float64)
     lacking = weights @ np.concatenate([with_bias[:, None], with_inputs], axis=1)
     try:
-        added: Array = np.linalg.solve(_products(inputs.rows, one, RIDGE), lacking.T).T
+        added: Array = np.linalg.solve(products.damped(RIDGE), lacking.T).T
     except np.linalg.LinAlgError:
         # Inputs that never change: nothing follows from them.
         return np.zeros_like(lacking)

@@ -90,6 +90,14 @@ def channel_factors(largest: Array, strength: float) -> Array:
     return factors
 
 
+def output_peaks(node: Node) -> Array:
+    """Largest absolute weight that makes each output channel, float64."""
+    weights = np.abs(np.asarray(node.params["weights"], np.float64))
+    axis = OUTPUT_AXIS[type(node.op)]
+    peaks: Array = weights.max(axis=tuple(i for i in range(weights.ndim) if i != axis))
+    return peaks
+
+
 @dataclass(frozen=True)
 class Group:
     """Values that must have the same factors, index modulo ``channels``.

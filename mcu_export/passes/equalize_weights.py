@@ -19,14 +19,14 @@ from mcu_export.graph import Graph, Node
 from mcu_export.ops import Array, DepthwiseConv2D, Shape
 from mcu_export.passes.equalize import (
     LIMIT,
-    OUTPUT_AXIS,
     SMALLEST,
     Group,
     groups,
+    output_peaks,
     scaled,
     scaled_group,
 )
-from mcu_export.quantize import mse_weights
+from mcu_export.quantize import mse_weights, rounding_power
 from mcu_export.schemes.formats import PowerOfTwo
 
 # Every group depends on its neighbors; after so many rounds hardly anything changes any more.
@@ -81,16 +81,18 @@ def _factors(sides: Sides, group: Group, shapes: Mapping[str, Shape]) -> Array:
 
     Where one side alone is looked at, all its channels reach the same.
     """
-    made = [_out_range(node) for node in sides.makers]
+    made = [output_peaks(node) for node in sides.makers]
     read = [_in_range(node, shapes[node.inputs[0]][-1]) for node in sides.readers]
-    ranges = [_largest(side, group.channels) for side in (made, read) if side]
+    signed = [
+        (sign, _largest(side, group.channels)) for sign, side in ((-1, made), (1, read)) if side
+    ]
     factors, used = np.ones(group.channels), np.ones(group.channels, bool)
-    for largest in ranges:
+    for _, largest in signed:
         used &= largest > SMALLEST * float(largest.max())
-    if ranges and used.any():
+    if signed and used.any():
         logs = np.zeros(int(used.sum()))
-        for largest, sign in zip(ranges, (-1, 1) if made else (1,), strict=False):
-            logs += sign * np.log(largest[used]) / len(ranges)
+        for sign, largest in signed:
+            logs += sign * np.log(largest[used]) / len(signed)
         factors[used] = np.exp(logs - logs.mean())
     return factors
 
@@ -98,14 +100,6 @@ def _factors(sides: Sides, group: Group, shapes: Mapping[str, Shape]) -> Array:
 def _largest(ranges: Sequence[Array], channels: int) -> Array:
     """The largest range of each channel of a group; index modulo ``channels``."""
     largest: Array = np.max([found.reshape(-1, channels).max(axis=0) for found in ranges], axis=0)
-    return largest
-
-
-def _out_range(node: Node) -> Array:
-    """Largest absolute weight that makes each output channel, float64."""
-    weights = np.abs(np.asarray(node.params["weights"], np.float64))
-    axis = OUTPUT_AXIS[type(node.op)]
-    largest: Array = weights.max(axis=tuple(a for a in range(weights.ndim) if a != axis))
     return largest
 
 
@@ -135,5 +129,5 @@ def _lost(weights: Array, bits: int) -> float:
     """Logarithm of the power that rounding loses, relative to that of the weights."""
     fmt = PowerOfTwo(bits, mse_weights(weights, bits))
     power = float(np.square(weights).sum())
-    error = float(np.square(fmt.dequantize(fmt.quantize(weights)) - weights).sum())
+    error = rounding_power(weights, fmt)
     return math.log(error / power) if error > 0 else -math.inf

@@ -27,6 +27,7 @@ from mcu_export.mix_search import Mixed, search_mix
 from mcu_export.plan import plan
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.reference import random_inputs
+from mcu_export.schemes.widths import bias_bits
 from mcu_export.verify import verify
 from tests.backends.test_plain_c import TARGETS
 from tests.cases.test_cases import write_c
@@ -75,9 +76,11 @@ def test_the_network_has_the_widths_and_costs_of_its_point() -> None:
     formats = found.quant.formats()
     assert all(formats[name].bits == 16 for name in point.wide_values)
     for layer in found.quant.nodes:
-        if layer.param_formats:
-            wide = layer.name in point.wide_layers
-            assert layer.param_formats["weights"].bits == (16 if wide else 8)
+        bits = {role: fmt.bits for role, fmt in layer.param_formats.items()}
+        weights = 16 if layer.name in point.wide_layers else 8
+        inputs = formats[layer.node.inputs[0]].bits
+        bias = bias_bits(layer.node, weights, inputs)
+        assert bits == ({"weights": weights, "bias": bias} if bits else {})
     assert cost_of(found.quant) == point.costs
 
 
