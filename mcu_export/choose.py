@@ -9,13 +9,15 @@ best of the four methods.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from mcu_export.calibrate import Ranges, calibrate
 from mcu_export.choose_ranges import best_ranges
-from mcu_export.graph import Graph, check
+from mcu_export.graph import Graph, check, run_float
+from mcu_export.logits import finest, logits_of
 from mcu_export.narrow import narrow
 from mcu_export.ops.base import Array
 from mcu_export.passes.equalize import equalize
@@ -148,7 +150,7 @@ def choose_network(
         count = min(max(RANGE_WORK // max(graph.macs(), 1), least), most)
         return best_ranges(graph, ranges, part(samples, count), scheme)
     best = search(graph, ranges, samples, UNIFORM[scheme], EFFORTS[effort], progress)
-    choice = best.measured.choice
+    choice = finished(best, samples, EFFORTS[effort])
     return quantize(
         best.graph, scheme, choice.activations, choice.params, choice.values, choice.used_bits
     )
@@ -160,6 +162,19 @@ class Found:
 
     graph: Graph
     measured: Measured
+
+
+def finished(found: Found, samples: Mapping[str, Array], effort: Effort) -> Choice:
+    """The choice to export: 8-bit logits get the format that suits a softmax best.
+
+    The step of 16 bits is far below what else errs.
+    """
+    choice, logits = found.measured.choice, logits_of(found.graph)
+    if logits is None or choice.activations[logits.maker].bits != 8:
+        return choice
+    real = run_float(found.graph, part(samples, rounding_count(found.graph, effort)))
+    fmt = finest(real[logits.name], choice.activations[logits.maker], logits.softmax)
+    return replace(choice, activations={**choice.activations, logits.maker: fmt})
 
 
 def search(
@@ -179,18 +194,19 @@ def search(
     narrow_layers = widths.narrow_layers(graph)
     graphs = _equalized(graph, few, narrow_layers, effort.strengths)
     total = (len(graphs) + 2 * effort.roundings) * 100
+    meter_of = partial(Meter, typical=_typical(graph, widths))
     plain = Choice(*choose_formats(graph, ranges, widths, START))
-    found = [Found(graph, Meter(graph, used).measure(plain))]
+    found = [Found(graph, meter_of(graph, used).measure(plain))]
     for index, made in enumerate(graphs):
         seen = ranges if made is graph else calibrate(made, few)
         start = Choice(*choose_formats(made, seen, widths, START))
-        meter, step = Meter(made, used), _scaled(progress, index, total)
+        meter, step = meter_of(made, used), _scaled(progress, index, total)
         share = effort.in_all / 2 / len(graphs)
         ended = descend(meter, start, effort.rounds, effort.roles, step, share)
         found.append(Found(made, _narrowed(meter, ended, effort, share)))
     best = min(found, key=lambda one: one.measured.error)
-    meter, now = Meter(best.graph, used), best.measured
-    rounder = Meter(best.graph, part(samples, rounding_count(best.graph, effort)))
+    meter, now = meter_of(best.graph, used), best.measured
+    rounder = meter_of(best.graph, part(samples, rounding_count(best.graph, effort)))
     # With nothing but 16 bits there is little to make up for, and few samples would be fitted.
     weights = adapted_weights if narrow_layers else compensated_weights
     remedies = (weights, corrected_bias)
@@ -203,6 +219,15 @@ def search(
         again = rounder.measure(now.choice)
         now = learn_rounding(rounder, again, effort.taps, step, effort.in_all / 2, remedies)
     return Found(best.graph, now)
+
+
+def _typical(graph: Graph, widths: Widths) -> bool:
+    """Whether samples far off may hardly count in what is searched for.
+
+    In a classifier with 8-bit activations they are those that saturate, mostly answers beyond
+    doubt: a finer step gains more. Elsewhere, somebody may need just these numbers.
+    """
+    return widths.activations == 8 and logits_of(graph) is not None
 
 
 def _equalized(

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from mcu_export.affine_rounding import learn_affine_rounding
 from mcu_export.calibrate import Ranges
 from mcu_export.graph import Graph, run_float
+from mcu_export.logits import before_softmax
 from mcu_export.ops.base import Array
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import quantize_network
 from mcu_export.reference import quantize_inputs, run_reference
 from mcu_export.schemes.affine_formats import RANGES
 from mcu_export.schemes.widths import INT4
-from mcu_export.search import before_softmax, relative_error
+from mcu_export.search import relative_error
 
 
 def best_ranges(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,4 +58,7 @@ def open_export(folder: Path, name: str = "") -> Exported:
         )
     ((stem, manifest),) = found.items()
     quant, samples = read_network(folder / f"{stem}_reference.npz")
+    details = manifest.get("details")
+    if isinstance(details, dict):
+        quant = replace(quant, graph=replace(quant.graph, details=details))
     return Exported(folder, stem, manifest, quant, samples)

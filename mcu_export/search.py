@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mcu_export.graph import Graph, Node, node_macs, run_float
-from mcu_export.ops import Array, DepthwiseConv2D, Params, Softmax, elements
+from mcu_export.logits import before_softmax
+from mcu_export.ops import Array, DepthwiseConv2D, Params, elements
 from mcu_export.ops.base import Shape
 from mcu_export.quantgraph import QuantNode
 from mcu_export.quantize import NO_USED_BITS, NO_VALUES, quantize_layer
@@ -49,20 +50,24 @@ class Ran:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A choice, what the output errs by, and every layer as it was run.
+    """A choice, what the output of each sample errs by, and every layer as it was run.
 
     ``ran`` counts the layers that were not the same as before.
     """
 
     choice: Choice
-    distances: Array
+    errors: Array
     layers: Mapping[str, Ran]
     ran: int
 
     @property
     def error(self) -> float:
         """Mean over samples; infinite where the network did not run to its end."""
-        return float(self.distances.mean()) if len(self.distances) else math.inf
+        return float(self.errors.mean()) if len(self.errors) else math.inf
+
+
+# Relative distances below are none.
+SMALLEST = 1e-5
 
 
 class Meter:
@@ -70,14 +75,17 @@ class Meter:
 
     The error is the mean over samples of the distance (Euclidean) between the outputs in float and
     in integers, relative to the mean length of the float output. The distance itself, not its
-    square, because few samples far off must not outweigh all others. A softmax at the end is left
-    out: it hides errors of confident answers.
+    square, because few samples far off must not outweigh all others. With ``typical`` it is the
+    mean of the distance's logarithm, and they hardly count. A softmax at the end is left out: it
+    hides errors of confident answers.
 
     ``work`` counts what was run: operations over all samples, by :func:`layer_work`.
     """
 
-    def __init__(self, graph: Graph, samples: Mapping[str, Array]) -> None:
-        self.graph = graph
+    def __init__(
+        self, graph: Graph, samples: Mapping[str, Array], *, typical: bool = False
+    ) -> None:
+        self.graph, self.typical = graph, typical
         self.samples = {name: np.asarray(a, np.float32) for name, a in samples.items()}
         self.real = run_float(graph, self.samples)
         self.outputs = tuple(dict.fromkeys(before_softmax(graph, o) for o in graph.outputs))
@@ -119,7 +127,8 @@ class Meter:
             relative_distances(self.real[name], known[name].format.dequantize(values[name]))
             for name in self.outputs
         )
-        return Measured(choice, np.asarray(distances), layers, ran)
+        errors = np.log(distances + SMALLEST) if self.typical else np.asarray(distances)
+        return Measured(choice, errors, layers, ran)
 
     def round_work(self, changes: int) -> float:
         """About what a round of descent costs: two runs per change, each of half the network."""
@@ -166,13 +175,6 @@ def layer_work(node: Node, shapes: Mapping[str, Shape]) -> int:
     """What running a layer on one sample costs, in multiply-accumulates of a matrix product."""
     slow = DEPTHWISE_WORK if isinstance(node.op, DepthwiseConv2D) else 1
     return slow * node_macs(node, shapes) + ELEMENT_WORK * elements(node.shape)
-
-
-def before_softmax(graph: Graph, name: str) -> str:
-    """The value to compare for an output: what a softmax at the end reads, else the output."""
-    names = {node.name: node for node in graph.nodes}
-    node = names.get(name)
-    return node.inputs[0] if node is not None and isinstance(node.op, Softmax) else name
 
 
 def _same(before: Ran | None, layer: QuantNode, inputs: list[Array]) -> Ran | None:
@@ -296,7 +298,7 @@ class Scout:
         self._whole = meter
         self._few: Meter | None = None
         if len(next(iter(few.values()))) >= LEAST_SCOUTED:
-            self._few = Meter(meter.graph, few)
+            self._few = Meter(meter.graph, few, typical=meter.typical)
             self._best = self._tried = self._measure(self._few, best)
 
     def rejects(self, choice: Choice) -> bool:
@@ -304,7 +306,7 @@ class Scout:
         if self._few is None:
             return False
         self._tried = self._measure(self._few, choice, self._best)
-        more = self._tried.distances - self._best.distances
+        more = self._tried.errors - self._best.errors
         return bool(more.mean() > CERTAIN * more.std() / math.sqrt(len(more)))
 
     def _measure(self, few: Meter, choice: Choice, before: Measured | None = None) -> Measured:

@@ -14,11 +14,11 @@ import numpy as np
 
 from mcu_export.calibrate import batches
 from mcu_export.graph import Graph, Node, run_float
+from mcu_export.logits import before_softmax
 from mcu_export.ops.base import Array
 from mcu_export.quantgraph import QuantGraph, QuantNode
 from mcu_export.schemes.arithmetic import Keep
 from mcu_export.schemes.formats import Format
-from mcu_export.search import before_softmax
 
 
 @dataclass(frozen=True)

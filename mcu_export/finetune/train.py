@@ -12,12 +12,12 @@ from mcu_export.errors import SamplesError, UsageError
 from mcu_export.evaluate import argmax
 from mcu_export.finetune.network import TrainableNetwork, constants
 from mcu_export.finetune.tensorflow import keras, tensorflow
+from mcu_export.logits import before_softmax
 from mcu_export.ops.base import Array, Params
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import quantize, used_bits_of
 from mcu_export.reference import quantize_inputs, run_batches
 from mcu_export.schemes.widths import POWER_OF_TWO
-from mcu_export.search import before_softmax
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,8 @@ def _formats(statistics: Sequence[ValueStatistics]) -> list[Advice]:
                 "look at its histograms: a few large values cost bits of all the others",
             )
         )
-    # A probability of 1 is beyond the fixed format of softmax, which costs nothing.
-    free = [s for s in statistics if s.op != "softmax"]
-    clipped = [s for s in free if s.activations.saturated > MANY_SATURATED]
+    limited = [s for s in statistics if not s.may_saturate]
+    clipped = [s for s in limited if s.activations.saturated > MANY_SATURATED]
     if clipped:
         worst = max(clipped, key=lambda s: s.activations.saturated)
         found.append(

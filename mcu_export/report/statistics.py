@@ -10,6 +10,8 @@ import numpy as np
 
 from mcu_export.calibrate import Observed, Observer, batches
 from mcu_export.graph import run_float
+from mcu_export.logits import logits_of
+from mcu_export.ops import Softmax
 from mcu_export.ops.base import Array
 from mcu_export.quantgraph import QuantGraph, QuantNode
 from mcu_export.reference import dequantize_inputs, quantize_inputs, run_reference
@@ -48,6 +50,8 @@ class ValueStatistics:
 
     ``sqnr_db`` compares with the float network, all layers before included; ``own_sqnr_db`` with
     the float layer on the very integers that this layer reads. None: there is no noise at all.
+    ``may_saturate``: probabilities, where 1 is beyond the fixed format of softmax, and the logits
+    of a classifier, where low ones mean nothing.
     """
 
     name: str
@@ -59,6 +63,7 @@ class ValueStatistics:
     weights_format: str
     weights: Distribution | None
     weights_sqnr_db: float | None
+    may_saturate: bool
 
 
 class _Sums:
@@ -116,8 +121,12 @@ def collect(
             sums[node.name].add_own(node.node.op.compute(inputs, params), stored[node.name])
         done += len(next(iter(batch.values())))
         progress(done)
-    nodes = {node.name: node for node in quant.nodes}
-    return tuple(_value(name, sums[name], formats[name], nodes.get(name)) for name in formats)
+    nodes, logits = {node.name: node for node in quant.nodes}, logits_of(quant.graph)
+    free = {node.name for node in quant.nodes if isinstance(node.node.op, Softmax)}
+    free |= {logits.name, logits.maker} if logits else set()
+    return tuple(
+        _value(name, sums[name], formats[name], nodes.get(name), name in free) for name in formats
+    )
 
 
 def format_range(fmt: Format) -> tuple[float, float]:
@@ -137,7 +146,9 @@ def decibels(signal: float, noise: float) -> float | None:
     return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
 
 
-def _value(name: str, sums: _Sums, fmt: Format, node: QuantNode | None) -> ValueStatistics:
+def _value(
+    name: str, sums: _Sums, fmt: Format, node: QuantNode | None, may_saturate: bool
+) -> ValueStatistics:
     weights = sqnr = None
     weights_format = ""
     if node and "weights" in node.params:
@@ -156,6 +167,7 @@ def _value(name: str, sums: _Sums, fmt: Format, node: QuantNode | None) -> Value
         weights_format=weights_format,
         weights=weights,
         weights_sqnr_db=sqnr,
+        may_saturate=may_saturate,
     )
 
 

@@ -19,7 +19,7 @@ from mcu_export.exported import Exported, open_export
 from mcu_export.graph import run_float
 from mcu_export.measured import Measured, write_measured
 from mcu_export.reference import quantize_inputs, run_reference
-from mcu_export.report.advice import bytes_live
+from mcu_export.report.advice import advise, bytes_live
 from mcu_export.report.content import Report, make_report, report_json
 from mcu_export.report.page import page
 from mcu_export.report.pictures import BOX_WIDTH, network_picture
@@ -73,6 +73,21 @@ def test_the_figures_as_json(report: Report) -> None:
     assert sum(map(sum, content["evaluation"]["confusion"])) == content["samples"] == 60
     assert {one["about"] for one in content["advice"]} >= {"RAM", "speed"}
     assert content["folds"][0]["batch_norm"] == "conv_bn"
+
+
+def test_what_may_saturate_is_no_finding(report: Report) -> None:
+    def findings(names: set[str]) -> list[str]:
+        statistics = [
+            replace(one, activations=replace(one.activations, saturated=0.3))
+            if one.name in names
+            else one
+            for one in report.statistics
+        ]
+        found = advise(report.exported.manifest, statistics, 60, None, ())
+        return [one.finding for one in found if "saturate" in one.finding]
+
+    assert findings({"logits", "logits/softmax"}) == []
+    assert findings({"logits", "pointwise2"}) == ["30.0 % of the values of pointwise2 saturate"]
 
 
 def test_what_is_written_in_place_is_live_once() -> None:

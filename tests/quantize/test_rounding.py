@@ -10,6 +10,7 @@ from mcu_export.affine_rounding import learn_affine_rounding
 from mcu_export.calibrate import calibrate
 from mcu_export.graph import Node, run_float
 from mcu_export.loaders.base import GraphBuilder
+from mcu_export.logits import before_softmax
 from mcu_export.nearest_plane import _factor, round_compensated
 from mcu_export.ops import Dense
 from mcu_export.quantgraph import QuantGraph
@@ -23,7 +24,7 @@ from mcu_export.rounding import (
 )
 from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.schemes.widths import UNIFORM
-from mcu_export.search import Choice, Measured, Meter, before_softmax, relative_error
+from mcu_export.search import Choice, Measured, Meter, relative_error
 from tests.helpers import after_passes, draw, rng, toy
 
 
