@@ -16,6 +16,7 @@ import numpy as np
 
 from mcu_export.calibrate import Ranges, calibrate
 from mcu_export.choose_ranges import best_ranges
+from mcu_export.descent import change_count, descend
 from mcu_export.graph import Graph, check, run_float
 from mcu_export.logits import finest, logits_of
 from mcu_export.narrow import narrow
@@ -33,7 +34,7 @@ from mcu_export.rounding import (
 from mcu_export.samples import spread
 from mcu_export.schemes.affine_formats import AFFINE_SCHEMES
 from mcu_export.schemes.widths import UNIFORM, Widths
-from mcu_export.search import Choice, Measured, Meter, change_count, descend, layer_work
+from mcu_export.search import Choice, Measured, Meter, layer_work
 
 OUTPUT = "output"
 START = "mse"
@@ -194,7 +195,10 @@ def search(
     narrow_layers = widths.narrow_layers(graph)
     graphs = _equalized(graph, few, narrow_layers, effort.strengths)
     total = (len(graphs) + 2 * effort.roundings) * 100
-    meter_of = partial(Meter, typical=_typical(graph, widths))
+    # Far off in a classifier with 8-bit activations are those that saturate, mostly answers beyond
+    # doubt: a finer step gains more. Elsewhere, somebody may need just these numbers.
+    typical = widths.activations == 8 and logits_of(graph) is not None
+    meter_of = partial(Meter, typical=typical)
     plain = Choice(*choose_formats(graph, ranges, widths, START))
     found = [Found(graph, meter_of(graph, used).measure(plain))]
     for index, made in enumerate(graphs):
@@ -219,15 +223,6 @@ def search(
         again = rounder.measure(now.choice)
         now = learn_rounding(rounder, again, effort.taps, step, effort.in_all / 2, remedies)
     return Found(best.graph, now)
-
-
-def _typical(graph: Graph, widths: Widths) -> bool:
-    """Whether samples far off may hardly count in what is searched for.
-
-    In a classifier with 8-bit activations they are those that saturate, mostly answers beyond
-    doubt: a finer step gains more. Elsewhere, somebody may need just these numbers.
-    """
-    return widths.activations == 8 and logits_of(graph) is not None
 
 
 def _equalized(

@@ -19,6 +19,7 @@ from mcu_export.choose import (
     sample_count,
     search,
 )
+from mcu_export.descent import descend
 from mcu_export.graph import Graph, check
 from mcu_export.mix import Narrow, Parts, Progress, narrow_constants, parts_of
 from mcu_export.narrow import narrow
@@ -27,7 +28,7 @@ from mcu_export.passes.equalize_weights import equalize_weights
 from mcu_export.quantize import choose_formats
 from mcu_export.rounding import learn_rounding
 from mcu_export.schemes.widths import UNIFORM, Widths
-from mcu_export.search import Choice, Meter, descend
+from mcu_export.search import Choice, Meter
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,147 @@
+"""Coordinate descent over formats: each change that lowers the error of the output is kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from mcu_export.graph import Graph
+from mcu_export.schemes.formats import PowerOfTwo
+from mcu_export.search import Choice, Measured, Meter
+
+# A scout sees every fourth sample, if these are enough, and rejects beyond so many standard errors.
+SCOUTED, LEAST_SCOUTED, CERTAIN = 4, 8, 0.5
+
+Change = Callable[[Choice, int], Choice]
+
+
+def change_count(graph: Graph, roles: tuple[str, ...]) -> int:
+    """How many formats a round of descent goes through."""
+    return sum(1 for _ in _changes(graph, roles))
+
+
+def _changes(graph: Graph, roles: tuple[str, ...]) -> Iterator[Change]:
+    """One function per tensor that adds frac bits to its format, in the order of the network."""
+    for tensor in graph.inputs:
+        yield _activation_change(tensor.name)
+    for node in graph.nodes:
+        for role in node.params:
+            if role in roles:
+                yield _constant_change(node.name, role)
+        yield _activation_change(node.name)
+
+
+def _activation_change(name: str) -> Change:
+    def change(choice: Choice, delta: int) -> Choice:
+        changed = _finer(choice.activations[name], delta)
+        return replace(choice, activations={**choice.activations, name: changed})
+
+    return change
+
+
+def _constant_change(name: str, role: str) -> Change:
+    def change(choice: Choice, delta: int) -> Choice:
+        formats = choice.params[name]
+        changed = {**formats, role: _finer(formats[role], delta)}
+        return replace(choice, params={**choice.params, name: changed})
+
+    return change
+
+
+def _finer(fmt: PowerOfTwo, delta: int) -> PowerOfTwo:
+    return replace(fmt, frac_bits=fmt.frac_bits + delta)
+
+
+def descend(
+    meter: Meter,
+    start: Choice,
+    rounds: int,
+    roles: tuple[str, ...] = ("weights",),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    work: float = math.inf,
+) -> Measured:
+    """Coordinate descent on the output error; never worse than ``start``.
+
+    Each tensor in turn gets one frac bit less, or else one more, and again in that direction, as
+    long as the error falls. It ends after ``rounds`` rounds, one without a change, or when
+    ``work`` is done. Where that does not suffice for one round it goes from the output to
+    the input, after the input itself: what lies near the output is measured at little cost.
+
+    Args:
+        meter: measures on samples.
+        start: where to begin.
+        rounds: most rounds over all tensors.
+        roles: constants whose formats are changed too.
+        progress: called with tensors done and in all.
+        work: that may be done, as :func:`layer_work` counts it.
+    """
+    best, end = meter.measure(start), meter.work + work
+    scout = Scout(meter, start)
+    changes = list(_changes(meter.graph, roles))
+    if meter.round_work(len(changes)) > work:
+        first = len(meter.graph.inputs)
+        changes[first:] = reversed(changes[first:])
+    for round_ in range(rounds):
+        begun = best.error
+        for index, change in enumerate(changes):
+            if meter.work >= end:
+                return best
+            for delta in (-1, 1):
+                better = _follow(meter, scout, best, change, delta)
+                if better is not best:
+                    best = better
+                    break
+            progress(round_ * len(changes) + index + 1, rounds * len(changes))
+        if best.error >= begun:
+            break
+    return best
+
+
+def _follow(meter: Meter, scout: Scout, best: Measured, change: Change, delta: int) -> Measured:
+    """As many steps in one direction as lower the error."""
+    while True:
+        choice = change(best.choice, delta)
+        if scout.rejects(choice):
+            return best
+        tried = meter.measure(choice, best)
+        # Nothing ran: the layer could not give what was wanted, and no further step will either.
+        if tried.ran == 0 or tried.error >= best.error:
+            return best
+        best = tried
+        scout.follow()
+
+
+class Scout:
+    """Tells from few samples that a choice is worse: most changes of a format are, by far.
+
+    ``best`` is the choice to beat. Where there are not many more samples than few, it rejects
+    nothing and costs nothing.
+    """
+
+    def __init__(self, meter: Meter, best: Choice) -> None:
+        few = {name: array[::SCOUTED] for name, array in meter.samples.items()}
+        self._whole = meter
+        self._few: Meter | None = None
+        if len(next(iter(few.values()))) >= LEAST_SCOUTED:
+            self._few = Meter(meter.graph, few, typical=meter.typical)
+            self._best = self._tried = self._measure(self._few, best)
+
+    def rejects(self, choice: Choice) -> bool:
+        """Whether ``choice`` is worse on the few samples, by more than chance makes it."""
+        if self._few is None:
+            return False
+        self._tried = self._measure(self._few, choice, self._best)
+        more = self._tried.errors - self._best.errors
+        return bool(more.mean() > CERTAIN * more.std() / math.sqrt(len(more)))
+
+    def _measure(self, few: Meter, choice: Choice, before: Measured | None = None) -> Measured:
+        done = few.work
+        measured = few.measure(choice, before)
+        self._whole.work += few.work - done
+        return measured
+
+    def follow(self) -> None:
+        """The choice that was asked for last is the one to beat."""
+        if self._few is not None:
+            self._best = self._tried
