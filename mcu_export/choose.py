@@ -166,10 +166,7 @@ class Found:
 
 
 def finished(found: Found, samples: Mapping[str, Array], effort: Effort) -> Choice:
-    """The choice to export: 8-bit logits get the format that suits a softmax best.
-
-    The step of 16 bits is far below what else errs.
-    """
+    """The choice to export: 8-bit logits, with their coarse step, get what suits their softmax."""
     choice, logits = found.measured.choice, logits_of(found.graph)
     if logits is None or choice.activations[logits.maker].bits != 8:
         return choice
@@ -209,7 +206,7 @@ def search(
         ended = descend(meter, start, effort.rounds, effort.roles, step, share)
         found.append(Found(made, _narrowed(meter, ended, effort, share)))
     best = min(found, key=lambda one: one.measured.error)
-    meter, now = meter_of(best.graph, used), best.measured
+    now = best.measured
     rounder = meter_of(best.graph, part(samples, rounding_count(best.graph, effort)))
     # With nothing but 16 bits there is little to make up for, and few samples would be fitted.
     weights = adapted_weights if narrow_layers else compensated_weights
@@ -218,6 +215,7 @@ def search(
         done = len(graphs) + 2 * index
         if index:
             step = _scaled(progress, done, total)
+            meter = meter_of(best.graph, used)
             now = descend(meter, now.choice, 1, effort.roles, step, effort.in_all / 4)
         step = _scaled(progress, done + 1, total)
         again = rounder.measure(now.choice)
