@@ -9,7 +9,7 @@ best of the four methods.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -172,7 +172,7 @@ def finished(found: Found, samples: Mapping[str, Array], effort: Effort) -> Choi
         return choice
     real = run_float(found.graph, part(samples, rounding_count(found.graph, effort)))
     fmt = finest(real[logits.name], choice.activations[logits.maker], logits.softmax)
-    return replace(choice, activations={**choice.activations, logits.maker: fmt})
+    return choice.with_activation(logits.maker, fmt)
 
 
 def search(

@@ -34,8 +34,7 @@ def _changes(graph: Graph, roles: tuple[str, ...]) -> Iterator[Change]:
 
 def _activation_change(name: str) -> Change:
     def change(choice: Choice, delta: int) -> Choice:
-        changed = _finer(choice.activations[name], delta)
-        return replace(choice, activations={**choice.activations, name: changed})
+        return choice.with_activation(name, _finer(choice.activations[name], delta))
 
     return change
 
@@ -74,7 +73,7 @@ def descend(
         rounds: most rounds over all tensors.
         roles: constants whose formats are changed too.
         progress: called with tensors done and in all.
-        work: that may be done, as :func:`layer_work` counts it.
+        work: that may be done, as :func:`mcu_export.search.layer_work` counts it.
     """
     best, end = meter.measure(start), meter.work + work
     scout = Scout(meter, start)

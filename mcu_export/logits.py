@@ -50,18 +50,18 @@ class Logits:
 def logits_of(graph: Graph) -> Logits | None:
     """The logits of a network that ends in a softmax, or whose file does; else None.
 
-    None, too, where another layer reads them, and with several outputs: there somebody may need the
-    numbers.
+    None, too, with several outputs: there somebody may need the numbers. With one, nothing else can
+    read them.
     """
     if len(graph.outputs) != 1:
         return None
     (output,) = graph.outputs
-    nodes, consumers = {node.name: node for node in graph.nodes}, graph.consumers()
+    nodes = {node.name: node for node in graph.nodes}
     name = before_softmax(graph, output)
     if name == output and not graph.details.get("dropped_softmax", False):
         return None
     maker = name
-    while maker in nodes and len(consumers[maker]) <= 1:
+    while maker in nodes:
         if not isinstance(nodes[maker].op, KEEPS_FORMAT):
             op = nodes[output].op
             return Logits(name, maker, op if isinstance(op, Softmax) else Softmax())

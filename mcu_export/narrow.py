@@ -59,8 +59,6 @@ def _with_bits(measured: Measured, name: str, bits: int) -> Choice:
     """The same real range of a value in so many bits more."""
     choice, fmt = measured.choice, measured.layers[name].layer.format
     assert isinstance(fmt, PowerOfTwo)
-    return replace(
-        choice,
-        activations={**choice.activations, name: replace(fmt, frac_bits=fmt.frac_bits + bits)},
-        used_bits={**choice.used_bits, name: choice.used_bits.get(name, fmt.bits) + bits},
-    )
+    finer = choice.with_activation(name, replace(fmt, frac_bits=fmt.frac_bits + bits))
+    used = choice.used_bits.get(name, fmt.bits) + bits
+    return replace(finer, used_bits={**choice.used_bits, name: used})

@@ -37,6 +37,10 @@ class Choice:
         """The same with other constants for one layer."""
         return replace(self, values={**self.values, name: values})
 
+    def with_activation(self, name: str, fmt: PowerOfTwo) -> Choice:
+        """The same with another format for one value."""
+        return replace(self, activations={**self.activations, name: fmt})
+
 
 @dataclass(frozen=True, eq=False)
 class Ran:

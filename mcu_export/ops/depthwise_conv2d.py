@@ -58,9 +58,8 @@ class DepthwiseConv2D(Op):
         multiplier = weights.shape[2] // x.shape[3]
         if multiplier > 1:
             x = np.repeat(x, multiplier, axis=3)
-        kernel = (weights.shape[0], weights.shape[1])
-        height, width = window_output(x.shape[1:], kernel, self.strides, NO_PADDING, self.dilation)
-        y: Array = np.empty((len(x), height, width, weights.shape[2]), x.dtype)
+        shape = self.infer([inputs[0].shape[1:]], params)
+        y: Array = np.empty((len(x), *shape), x.dtype)
         if self.strides == (1, 1):
             _whole_images(self, x, weights, y)
         else:

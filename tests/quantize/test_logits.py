@@ -98,7 +98,7 @@ def test_only_logits_of_8_bits_change(scheme: str) -> None:
     changed = {n for n in before.activations if before.activations[n] != after.activations[n]}
     logits = logits_of(graph)
     assert logits is not None
-    assert changed <= ({logits.maker} if scheme == "q7" else set())
+    assert changed == ({logits.maker} if scheme == "q7" else set())
 
 
 def test_more_answers_of_close_classes_are_those_of_float() -> None:
