@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from mcu_export.graph import run_float
-from mcu_export.nearest_plane import damped, round_compensated
+from mcu_export.nearest_plane import Products, damped, diagonals, round_compensated
 from mcu_export.ops import Array
 from mcu_export.ops.base import Params
 from mcu_export.quantgraph import QuantGraph, QuantNode
@@ -86,24 +86,26 @@ def _compensated(layer: QuantNode, centered: Array) -> Params:
     weights = np.asarray(node.params["weights"], np.float64)
     in_steps = replace(node, params={"weights": weights / formats["weights"].along(weights.ndim)})
     rows, most = input_rows(node, centered.astype(np.float32)), formats["weights"].highest
-    both = [_round(w, x, most) for w, x in zip(weight_parts(in_steps), rows, strict=True)]
+    rounded, shift = _round(weight_parts(in_steps), rows, most)
     plain = formats["bias"].quantize(np.asarray(node.params["bias"], np.float64))
-    shift = np.concatenate([moved for _, moved in both])
     return {
-        "weights": whole_weights(node, [rounded for rounded, _ in both]).astype(np.int64),
+        "weights": whole_weights(node, rounded).astype(np.int64),
         "bias": plain + np.round(shift).astype(np.int64),
     }
 
 
-def _round(weights: Array, inputs: Array, most: int) -> tuple[Array, Array]:
-    """Integers for weights (out, taps) in steps and inputs (rows, taps), and shifts of the bias."""
-    mean = inputs.mean(axis=0, dtype=np.float64)
-    products = (inputs.T @ inputs).astype(np.float64) / len(inputs) - np.outer(mean, mean)
-    products = damped(products, float(np.trace(products)))
-    limits = np.full(len(products), most)
-    order = np.argsort(-np.diag(products), kind="stable")
+def _round(weights: Array, rows: Array, most: int) -> tuple[Array, Array]:
+    """Integers for weights (parts, out, taps) in steps, and what the bias of each output lacks.
+
+    From inputs (parts, rows, taps).
+    """
+    seen = Products.of(rows, one=1.0)
+    products = seen.products - seen.mean[:, :, None] * seen.mean[:, None, :]
+    products = damped(products, diagonals(products).sum(axis=1))
+    limits = np.full(products.shape[-1], most)
+    order = np.argsort(-diagonals(products), axis=1, kind="stable")
     rounded = round_compensated(weights, products, -limits, limits, order)
-    return rounded, (weights - rounded) @ mean
+    return rounded, ((weights - rounded) @ seen.mean[:, :, None]).ravel()
 
 
 def _corrected(layer: QuantNode, output: Array, real: Array) -> Params:

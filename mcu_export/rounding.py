@@ -15,15 +15,16 @@ the error of the network's output:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mcu_export.graph import Node
-from mcu_export.nearest_plane import DAMPING, Products, round_compensated
+from mcu_export.nearest_plane import DAMPING, Products, diagonals, round_compensated
 from mcu_export.ops import Array, Conv2D, Dense, DepthwiseConv2D, Op, Params
-from mcu_export.ops.windows import pad_image, patches, taps
+from mcu_export.ops.base import Shape
+from mcu_export.ops.windows import pad_image, windows
 from mcu_export.quantgraph import QuantNode
 from mcu_export.schemes.arithmetic import Accumulate
 from mcu_export.search import Measured, Meter
@@ -132,12 +133,32 @@ def missing_bias(layer: QuantNode, output: Array, real: Array) -> Array:
         real: what the output should be.
     """
     a, channels = layer.arithmetic, layer.node.shape[-1]
-    error = real - layer.format.dequantize(output)
+    error = _channel_means(real, channels) - layer.format.dequantize(
+        _channel_means(output, channels)
+    )
     between = (output > a.low) & (output < a.high)
-    share = between.reshape(-1, channels).mean(axis=0)
-    mean = error.reshape(-1, channels).mean(axis=0)
-    shift: Array = np.where(share >= MIN_ACTIVE, mean / np.maximum(share, MIN_ACTIVE), 0.0)
+    share = _channel_means(between, channels)
+    shift: Array = np.where(share >= MIN_ACTIVE, error / np.maximum(share, MIN_ACTIVE), 0.0)
     return shift
+
+
+def _channel_means(x: Array, channels: int) -> Array:
+    """Means over all but the last axis, float64; over samples first, in float32, which is fast."""
+    over_samples = x.mean(axis=0, dtype=np.float32).reshape(-1, channels)
+    means: Array = over_samples.mean(axis=0, dtype=np.float64)
+    return means
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What the outputs of each part see: ``rows`` (parts, rows, taps), integers in float32.
+
+    ``missing`` is what they lack to the inputs in float, in the same steps; None where it is not
+    to be made up for.
+    """
+
+    rows: Array
+    missing: Array | None = None
 
 
 def compensated_weights(meter: Meter, now: Measured, node: Node) -> Params:
@@ -145,8 +166,7 @@ def compensated_weights(meter: Meter, now: Measured, node: Node) -> Params:
 
     The bias comes first: with 8 bits it is often the coarsest of all.
     """
-    rows = input_rows(node, now.layers[node.name].inputs[0])
-    return _compensated(now, node, rows, np.zeros((len(rows), 0, 0), np.float32))
+    return _compensated(now, node, Inputs(input_rows(node, now.layers[node.name].inputs[0])))
 
 
 def adapted_weights(meter: Meter, now: Measured, node: Node) -> Params:
@@ -161,19 +181,31 @@ def adapted_weights(meter: Meter, now: Measured, node: Node) -> Params:
         return compensated_weights(meter, now, node)
     rows = input_rows(node, now.layers[node.name].inputs[0])
     wanted = input_rows(node, np.ldexp(meter.real[name], fmt.frac_bits))
-    return _compensated(now, node, rows, wanted - rows)
+    return _compensated(now, node, Inputs(rows, wanted - rows))
 
 
-def _compensated(now: Measured, node: Node, rows: Array, missing: Array) -> Params:
-    """Constants of a layer for inputs (parts, rows, taps) that lack ``missing``."""
-    parts = weight_parts(node)
-    biases = np.asarray(node.params["bias"], np.float64).reshape(parts.shape[:2])
-    both = [
-        _compensate(weights, bias, Inputs(some, lacking), now.layers[node.name].layer)
-        for weights, bias, some, lacking in zip(parts, biases, rows, missing, strict=True)
-    ]
-    weights = whole_weights(node, [weights for weights, _ in both])
-    return {"weights": weights, "bias": np.concatenate([b for _, b in both])}
+def _compensated(now: Measured, node: Node, inputs: Inputs) -> Params:
+    """Constants of a layer, on their grids, for what its outputs see.
+
+    A bias is the weight of an input that is always ``1 << bias_shift``. What is compensated is the
+    error itself, not its deviation from the mean: there is nothing after it that could take a mean.
+    """
+    layer, weights = now.layers[node.name].layer, weight_parts(node)
+    bias = np.asarray(node.params["bias"], np.float64).reshape(weights.shape[:2])
+    arithmetic, formats = layer.arithmetic, layer.param_formats
+    assert isinstance(arithmetic, Accumulate)
+    columns = [formats["bias"], *[formats["weights"]] * weights.shape[2]]
+    scale = np.array([2.0**fmt.frac_bits for fmt in columns])
+    low, high = (np.array([getattr(fmt, end) for fmt in columns]) for end in ("lowest", "highest"))
+    products = Products.of(inputs.rows, 2.0**arithmetic.bias_shift)
+    both = products.damped(DAMPING)
+    taps_order = 1 + np.argsort(-diagonals(both)[:, 1:], axis=1, kind="stable")
+    order = np.concatenate([np.zeros((len(both), 1), np.int64), taps_order], axis=1)
+    wanted = np.concatenate([bias[:, :, None], weights], axis=2) * scale
+    if inputs.missing is not None:
+        wanted = wanted + _made_up(weights * scale[1:], inputs, products)
+    rounded = round_compensated(wanted, both, low, high, order) / scale
+    return {"weights": whole_weights(node, rounded[:, :, 1:]), "bias": rounded[:, :, 0].ravel()}
 
 
 def weight_parts(node: Node) -> Array:
@@ -184,9 +216,9 @@ def weight_parts(node: Node) -> Array:
     return weights.reshape(1, len(weights), -1)
 
 
-def whole_weights(node: Node, parts: Sequence[Array]) -> Array:
+def whole_weights(node: Node, parts: Array) -> Array:
     """The weights in the order of the graph; undoes :func:`weight_parts`."""
-    whole = np.stack(parts)
+    whole = parts
     if isinstance(node.op, DepthwiseConv2D):
         whole = whole.reshape(-1, whole.shape[-1]).T
     return whole.reshape(np.shape(node.params["weights"]))
@@ -196,57 +228,31 @@ def _constants(now: Measured, node: Node) -> Params:
     return now.choice.values.get(node.name, node.params)
 
 
-@dataclass(frozen=True, eq=False)
-class Inputs:
-    """What the outputs of a part see: ``rows`` (rows, taps), integers in float32.
-
-    ``missing`` is what they lack to the inputs in float, in the same steps; no rows where it is not
-    to be made up for.
-    """
-
-    rows: Array
-    missing: Array
-
-
-def _compensate(
-    weights: Array, bias: Array, inputs: Inputs, layer: QuantNode
-) -> tuple[Array, Array]:
-    """Weights (out, taps) and bias (out) on their grids.
-
-    A bias is the weight of an input that is always ``1 << bias_shift``. What is compensated is the
-    error itself, not its deviation from the mean: there is nothing after it that could take a mean.
-    """
-    arithmetic, formats = layer.arithmetic, layer.param_formats
-    assert isinstance(arithmetic, Accumulate)
-    one = 2.0**arithmetic.bias_shift
-    columns = [formats["bias"], *[formats["weights"]] * weights.shape[1]]
-    scale = np.array([2.0**fmt.frac_bits for fmt in columns])
-    low, high = (np.array([getattr(fmt, end) for fmt in columns]) for end in ("lowest", "highest"))
-    products = Products.of(inputs.rows, one)
-    both = products.damped(DAMPING)
-    order = np.concatenate([[0], 1 + np.argsort(-np.diag(both)[1:], kind="stable")])
-    wanted = np.concatenate([bias[:, None], weights], axis=1) * scale
-    if len(inputs.missing):
-        wanted = wanted + _made_up(weights * scale[1:], inputs, products)
-    rounded = round_compensated(wanted, both, low, high, order) / scale
-    return rounded[:, 1:], rounded[:, 0]
-
-
 def _made_up(weights: Array, inputs: Inputs, products: Products) -> Array:
     """What to add to bias and weights, in their steps, for what the inputs lack: least squares.
 
     Source: Li et al. 2025, "GPTAQ", here with a ridge, because few rows would be fitted too well.
     """
-    count = len(inputs.rows)
-    with_inputs = (inputs.missing.T @ inputs.rows).astype(np.float64) / count
-    with_bias = products.one * inputs.missing.mean(axis=0, dtype=np.float64)
-    lacking = weights @ np.concatenate([with_bias[:, None], with_inputs], axis=1)
+    rows, missing = inputs.rows, inputs.missing
+    assert missing is not None
+    with_inputs = (missing.transpose(0, 2, 1) @ rows).astype(np.float64) / rows.shape[1]
+    with_bias = products.one * missing.mean(axis=1, dtype=np.float64)
+    lacking = weights @ np.concatenate([with_bias[:, :, None], with_inputs], axis=2)
+    damped = products.damped(RIDGE)
+    return np.stack([_solved(*one) for one in zip(damped, lacking, strict=True)])
+
+
+def _solved(products: Array, lacking: Array) -> Array:
+    """What follows from inputs with these products; nothing from those that never change."""
     try:
-        added: Array = np.linalg.solve(products.damped(RIDGE), lacking.T).T
+        solved: Array = np.linalg.solve(products, lacking.T).T
     except np.linalg.LinAlgError:
-        # Inputs that never change: nothing follows from them.
         return np.zeros_like(lacking)
-    return added
+    return solved
+
+
+# Draws some of the places of this shape where a layer has outputs: an index of each axis.
+Draw = Callable[[Shape], tuple[Array, ...]]
 
 
 def input_rows(node: Node, x: Array) -> Array:
@@ -255,39 +261,45 @@ def input_rows(node: Node, x: Array) -> Array:
     About :data:`MAX_ROWS`, as many of each sample, at positions drawn by a fixed seed: those at
     equal distances would all lie in the same columns of some image.
     """
-    generator = np.random.default_rng(0)
-    found = []
+    generator, found = np.random.default_rng(0), []
     for start in range(0, len(x), SAMPLES_AT_ONCE):
         some = x[start : start + SAMPLES_AT_ONCE]
-        rows = _ROWS[type(node.op)](node, some)
-        count = min(-(-MAX_ROWS * len(some) // len(x)), rows.shape[1])
-        found.append(rows[:, np.sort(generator.permutation(rows.shape[1])[:count]), :])
+        wanted = -(-MAX_ROWS * len(some) // len(x))
+
+        def draw(places: Shape, wanted: int = wanted) -> tuple[Array, ...]:
+            drawn = np.sort(generator.permutation(math.prod(places))[:wanted])
+            return np.unravel_index(drawn, places)
+
+        found.append(_ROWS[type(node.op)](node, some, draw))
     return np.concatenate(found, axis=1)
 
 
-def _dense_rows(node: Node, x: Array) -> Array:
-    return x.reshape(1, -1, x.shape[-1])
+def _dense_rows(node: Node, x: Array, draw: Draw) -> Array:
+    return x[draw(x.shape[:-1])][None]
 
 
-def _conv_rows(node: Node, x: Array) -> Array:
-    op = node.op
-    assert isinstance(op, Conv2D)
-    kernel = node.params["weights"].shape[1:3]
-    columns = patches(pad_image(x, op.padding), kernel, op.strides, op.dilation)
-    return columns.reshape(1, -1, columns.shape[-1])
+def _conv_rows(node: Node, x: Array, draw: Draw) -> Array:
+    assert isinstance(node.op, Conv2D)
+    rows = _windows(node.op, x, node.params["weights"].shape[1:3], draw)
+    return rows.reshape(1, len(rows), -1)
 
 
-def _depthwise_rows(node: Node, x: Array) -> Array:
-    op = node.op
-    assert isinstance(op, DepthwiseConv2D)
+def _depthwise_rows(node: Node, x: Array, draw: Draw) -> Array:
+    assert isinstance(node.op, DepthwiseConv2D)
     weights = node.params["weights"]
-    padded = np.repeat(pad_image(x, op.padding), weights.shape[2] // x.shape[3], axis=3)
-    views = taps(padded, weights.shape[:2], op.strides, op.dilation)
-    rows = np.stack([view.reshape(-1, view.shape[-1]) for view in views], axis=-1)
-    return rows.transpose(1, 0, 2)
+    rows = _windows(node.op, x, weights.shape[:2], draw)
+    taps_first = rows.reshape(len(rows), -1, x.shape[3]).transpose(2, 0, 1)
+    return np.repeat(taps_first, weights.shape[2] // x.shape[3], axis=0)
 
 
-_ROWS: dict[type[Op], Callable[[Node, Array], Array]] = {
+def _windows(op: Conv2D | DepthwiseConv2D, x: Array, kernel: Shape, draw: Draw) -> Array:
+    """What drawn outputs see of an image: (rows, kernel_h, kernel_w, C)."""
+    seen = windows(pad_image(x, op.padding), (kernel[0], kernel[1]), op.strides, op.dilation)
+    rows: Array = seen[draw(seen.shape[:3])]
+    return rows
+
+
+_ROWS: dict[type[Op], Callable[[Node, Array, Draw], Array]] = {
     Conv2D: _conv_rows,
     DepthwiseConv2D: _depthwise_rows,
     Dense: _dense_rows,

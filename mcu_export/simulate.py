@@ -59,19 +59,6 @@ def quantize_float32(x: Array, fmt: Format) -> Array:
     return _round(scaled, fmt.lowest, fmt.highest)
 
 
-def accumulate_float32(node: QuantNode, inputs: list[Array]) -> Array:
-    """The accumulator of a conv, depthwise or dense layer before the shift."""
-    a = node.arithmetic
-    assert isinstance(a, Accumulate)
-    params = {
-        "weights": node.params["weights"].astype(np.float32),
-        "bias": np.ldexp(node.params["bias"].astype(np.float32), a.bias_shift),
-    }
-    linear = replace(node.node.op, limits=UNLIMITED)  # type: ignore[call-arg]
-    acc: Array = linear.compute(inputs, params)
-    return acc
-
-
 def _round(scaled: Array, low: int, high: int) -> Array:
     """Round half up and saturate, in place."""
     scaled += np.float32(0.5)
@@ -80,9 +67,14 @@ def _round(scaled: Array, low: int, high: int) -> Array:
 
 
 def _accumulate(node: QuantNode, a: Accumulate, inputs: list[Array], _: list[Format]) -> Array:
-    acc = accumulate_float32(node, inputs)
-    acc *= np.float32(2.0**-a.out_shift)
-    return _round(acc, a.low, a.high)
+    """Conv, depthwise, dense; weights and bias hold the shift, which loses no bit of a float."""
+    bias = node.params["bias"].astype(np.float32)
+    params = {
+        "weights": np.ldexp(node.params["weights"].astype(np.float32), -a.out_shift),
+        "bias": np.ldexp(bias, a.bias_shift - a.out_shift),
+    }
+    linear = replace(node.node.op, limits=UNLIMITED)  # type: ignore[call-arg]
+    return _round(linear.compute(inputs, params), a.low, a.high)
 
 
 def _sum(node: QuantNode, a: Sum, inputs: list[Array], _: list[Format]) -> Array:

@@ -51,7 +51,8 @@ class Conv2D(Op):
         x = pad_image(inputs[0], self.padding)
         kernel = (weights.shape[1], weights.shape[2])
         columns = patches(x, kernel, self.strides, self.dilation)
-        y = columns @ weights.reshape(weights.shape[0], -1).T + params["bias"]
+        y = columns @ weights.reshape(weights.shape[0], -1).T
+        y += params["bias"]
         return self.limits.apply(y)
 
     def macs(self, shapes: Sequence[Shape], output: Shape, params: Params) -> int:

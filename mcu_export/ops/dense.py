@@ -29,7 +29,9 @@ class Dense(Op):
         return *shape[:-1], int(weights.shape[0])
 
     def compute(self, inputs: Sequence[Array], params: Params) -> Array:
-        return self.limits.apply(inputs[0] @ params["weights"].T + params["bias"])
+        y = inputs[0] @ params["weights"].T
+        y += params["bias"]
+        return self.limits.apply(y)
 
     def macs(self, shapes: Sequence[Shape], output: Shape, params: Params) -> int:
         return elements(output) * int(params["weights"].shape[1])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from mcu_export.ops.base import (
     NO_PADDING,
@@ -19,10 +20,7 @@ from mcu_export.ops.base import (
     elements,
     require,
 )
-from mcu_export.ops.windows import pad_image, taps, window_output
-
-# Padded images that are done together.
-BLOCK_BYTES = 256 * 1024
+from mcu_export.ops.windows import pad_image, window_output, windows
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,7 @@ class DepthwiseConv2D(Op):
         multiplier = weights.shape[2] // x.shape[3]
         if multiplier > 1:
             x = np.repeat(x, multiplier, axis=3)
-        shape = self.infer([inputs[0].shape[1:]], params)
-        y: Array = np.empty((len(x), *shape), x.dtype)
-        if self.strides == (1, 1):
-            _whole_images(self, x, weights, y)
-        else:
-            _rows(self, x, weights, y)
+        y = _row_sums(self, x, weights) if self.strides[1] == 1 else _sums(self, x, weights)
         y += params["bias"]
         return self.limits.apply(y)
 
@@ -71,41 +64,19 @@ class DepthwiseConv2D(Op):
         return output[0] * output[1] * elements(params["weights"].shape)
 
 
-def _rows(op: DepthwiseConv2D, x: Array, weights: Array, y: Array) -> None:
-    """Sums of products of the padded ``x``, into ``y``: rows of images at once."""
-    y[...] = 0
-    product = np.empty_like(y)
-    views = taps(x, (weights.shape[0], weights.shape[1]), op.strides, op.dilation)
-    rows: Array = np.repeat(weights.reshape(-1, 1, weights.shape[2]), y.shape[2], axis=1)
-    for view, row in zip(views, rows, strict=True):
-        np.multiply(view, row, out=product)
-        y += product
+def _sums(op: DepthwiseConv2D, x: Array, weights: Array) -> Array:
+    """Sums of products of the padded ``x``, as many at once as there are channels."""
+    seen = windows(x, (weights.shape[0], weights.shape[1]), op.strides, op.dilation)
+    y: Array = np.einsum("nhwabc,abc->nhwc", seen, weights)
+    return y
 
 
-def _whole_images(op: DepthwiseConv2D, x: Array, weights: Array, y: Array) -> None:
-    """The same sums for stride 1, where all that a tap sees of an image lies in one piece.
-
-    They are made at every column of the padded image, also where a window reaches into the next
-    row, and left out there. Blocks of images stay in the cache: numpy goes over them for each tap.
-    """
-    count, height, width, channels = y.shape
-    row = x.shape[2] * channels
-    used = (height - 1) * row + width * channels
-    size = max(BLOCK_BYTES // max(x[:1].nbytes, 1), 1)
-    total, product = np.zeros((size, height * row), y.dtype), np.empty((size, used), y.dtype)
-    starts = [
-        (top * op.dilation[0] * row + left * op.dilation[1] * channels)
-        for top in range(weights.shape[0])
-        for left in range(weights.shape[1])
-    ]
-    factors = np.tile(weights.reshape(len(starts), channels), height * x.shape[2])[:, :used]
-    flat = x.reshape(count, -1)
-    for first in range(0, count, size):
-        some = min(size, count - first)
-        sums, products = total[:some, :used], product[:some]
-        sums[...] = 0
-        for start, factor in zip(starts, factors, strict=True):
-            np.multiply(flat[first : first + some, start : start + used], factor, out=products)
-            sums += products
-        wide = total[:some].reshape(some, height, x.shape[2], channels)
-        y[first : first + some] = wide[:, :, :width]
+def _row_sums(op: DepthwiseConv2D, x: Array, weights: Array) -> Array:
+    """The same where windows lie side by side: all that a tap sees of a row is in one piece."""
+    kernel, channels = weights.shape[:2], weights.shape[2]
+    width = x.shape[2] - (kernel[1] - 1) * op.dilation[1]
+    reach = ((kernel[0] - 1) * op.dilation[0] + 1, width * channels)
+    every = sliding_window_view(x.reshape(*x.shape[:2], -1), reach, axis=(1, 2))
+    seen = every[:, :: op.strides[0], :: op.dilation[1] * channels, :: op.dilation[0]]
+    y: Array = np.einsum("nhbaj,abj->nhj", seen, np.tile(weights, width))
+    return y.reshape(*y.shape[:2], width, channels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from mcu_export.ops.base import Array, Padding, Shape, require
 
@@ -67,22 +68,27 @@ def pad_image(x: Array, padding: Padding, value: float = 0) -> Array:
     return np.pad(x, widths, constant_values=value)
 
 
+def windows(
+    x: Array, kernel: tuple[int, int], strides: tuple[int, int], dilation: tuple[int, int]
+) -> Array:
+    """Every window of the padded ``x``: a view (N, out_h, out_w, kernel_h, kernel_w, C)."""
+    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+    every = sliding_window_view(x, reach, axis=(1, 2))
+    chosen = every[:, :: strides[0], :: strides[1], :, :: dilation[0], :: dilation[1]]
+    return np.moveaxis(chosen, 3, -1)
+
+
 def taps(
     x: Array, kernel: tuple[int, int], strides: tuple[int, int], dilation: tuple[int, int]
 ) -> list[Array]:
     """For each tap, row by row, the view (N, out_h, out_w, C) that it sees of the padded ``x``."""
-    span = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
-    views = []
-    for row in range(kernel[0]):
-        for column in range(kernel[1]):
-            top, left = row * dilation[0], column * dilation[1]
-            bottom, right = x.shape[1] - span[0] + top, x.shape[2] - span[1] + left
-            views.append(x[:, top : bottom : strides[0], left : right : strides[1], :])
-    return views
+    seen = windows(x, kernel, strides, dilation)
+    return [seen[:, :, :, row, column] for row in range(kernel[0]) for column in range(kernel[1])]
 
 
 def patches(
     x: Array, kernel: tuple[int, int], strides: tuple[int, int], dilation: tuple[int, int]
 ) -> Array:
     """im2col of the padded ``x``: (N, out_h, out_w, kernel_h * kernel_w * C)."""
-    return np.concatenate(taps(x, kernel, strides, dilation), axis=-1)
+    seen = windows(x, kernel, strides, dilation)
+    return seen.reshape(*seen.shape[:3], -1)

@@ -29,8 +29,7 @@ from mcu_export.ops import (
     Reshape,
     Softmax,
 )
-from mcu_export.ops.base import Shape, elements
-from mcu_export.ops.depthwise_conv2d import BLOCK_BYTES
+from mcu_export.ops.base import Shape
 from mcu_export.ops.pool import window_counts
 from mcu_export.ops.windows import same_padding, same_padding_2d
 from tests.helpers import rng
@@ -134,15 +133,22 @@ def test_depthwise_dilated(tf: ModuleType) -> None:
     close(op.compute([x], {"weights": w[..., 0], "bias": np.zeros(3, np.float32)}), expected)
 
 
+@pytest.mark.parametrize("strides", [(2, 1), (1, 2)])
+def test_depthwise_with_unequal_strides(strides: tuple[int, int]) -> None:
+    """TensorFlow has none: those of stride 1, where they lie."""
+    r = rng()
+    x, b = r.standard_normal((SAMPLES, 9, 10, 3)).astype(np.float32), np.zeros(3, np.float32)
+    params = {"weights": r.standard_normal((3, 2, 6)).astype(np.float32), "bias": b.repeat(2)}
+    every = DepthwiseConv2D().compute([x], params)
+    some = DepthwiseConv2D(strides).compute([x], params)
+    close(some, every[:, :: strides[0], :: strides[1]])
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("shape", [(130, 6, 7, 16), (3, 40, 60, 40)], ids=str)
-def test_depthwise_on_blocks_of_samples(tf: ModuleType, shape: Shape, stride: int) -> None:
-    """Several blocks of many samples, the last one smaller; samples that are a block each."""
+def test_depthwise_on_many_and_on_large_samples(tf: ModuleType, shape: Shape, stride: int) -> None:
     r, channels = rng(), shape[3]
     pads = same_padding_2d(shape[1:], (3, 5), (stride, stride), (1, 1))
-    padded = shape[1] + pads.top + pads.bottom, shape[2] + pads.left + pads.right
-    block = BLOCK_BYTES // (4 * elements((*padded, channels)))
-    assert block == 0 or (block < shape[0] and shape[0] % block)
     x = r.standard_normal(shape).astype(np.float32)
     w = r.standard_normal((3, 5, channels, 1)).astype(np.float32)
     b = r.standard_normal(channels).astype(np.float32)

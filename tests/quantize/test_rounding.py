@@ -37,7 +37,9 @@ def test_compensated_rounding_beats_the_nearest_integers() -> None:
     inputs = r.standard_normal((500, 40)) @ r.standard_normal((40, 40))
     products = inputs.T @ inputs / len(inputs)
     weights = r.uniform(-100, 100, (16, 40))
-    rounded = round_compensated(weights, products, *limits(40), np.arange(40)[::-1])
+    rounded = round_compensated(
+        weights[None], products[None], *limits(40), np.arange(40)[None, ::-1]
+    )[0]
     nearest = np.floor(weights + 0.5)
     assert np.array_equal(rounded, np.floor(rounded))
     assert -128 <= rounded.min() <= rounded.max() <= 127
@@ -50,7 +52,9 @@ def test_compensated_rounding_beats_the_nearest_integers() -> None:
 
 def test_compensated_rounding_of_independent_inputs_is_the_nearest() -> None:
     weights = rng(6).uniform(-300, 300, (3, 70))
-    rounded = round_compensated(weights, np.eye(70), *limits(70), np.arange(70))
+    rounded = round_compensated(weights[None], np.eye(70)[None], *limits(70), np.arange(70)[None])[
+        0
+    ]
     assert np.array_equal(rounded, np.clip(np.floor(weights + 0.5), -128, 127))
 
 
