@@ -8,10 +8,8 @@ from dataclasses import replace
 
 from mcu_export.graph import Graph
 from mcu_export.schemes.formats import PowerOfTwo
+from mcu_export.scout import Scout
 from mcu_export.search import Choice, Measured, Meter
-
-# A scout sees every fourth sample, if these are enough, and rejects beyond so many standard errors.
-SCOUTED, LEAST_SCOUTED, CERTAIN = 4, 8, 0.5
 
 Change = Callable[[Choice, int], Choice]
 
@@ -109,38 +107,3 @@ def _follow(meter: Meter, scout: Scout, best: Measured, change: Change, delta: i
             return best
         best = tried
         scout.follow()
-
-
-class Scout:
-    """Tells from few samples that a choice is worse: most changes of a format are, by far.
-
-    ``best`` is the choice to beat. Where there are not many more samples than few, it rejects
-    nothing and costs nothing.
-    """
-
-    def __init__(self, meter: Meter, best: Choice) -> None:
-        few = {name: array[::SCOUTED] for name, array in meter.samples.items()}
-        self._whole = meter
-        self._few: Meter | None = None
-        if len(next(iter(few.values()))) >= LEAST_SCOUTED:
-            self._few = Meter(meter.graph, few, typical=meter.typical)
-            self._best = self._tried = self._measure(self._few, best)
-
-    def rejects(self, choice: Choice) -> bool:
-        """Whether ``choice`` is worse on the few samples, by more than chance makes it."""
-        if self._few is None:
-            return False
-        self._tried = self._measure(self._few, choice, self._best)
-        more = self._tried.errors - self._best.errors
-        return bool(more.mean() > CERTAIN * more.std() / math.sqrt(len(more)))
-
-    def _measure(self, few: Meter, choice: Choice, before: Measured | None = None) -> Measured:
-        done = few.work
-        measured = few.measure(choice, before)
-        self._whole.work += few.work - done
-        return measured
-
-    def follow(self) -> None:
-        """The choice that was asked for last is the one to beat."""
-        if self._few is not None:
-            self._best = self._tried

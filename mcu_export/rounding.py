@@ -27,6 +27,7 @@ from mcu_export.ops.base import Shape
 from mcu_export.ops.windows import pad_image, windows
 from mcu_export.quantgraph import QuantNode
 from mcu_export.schemes.arithmetic import Accumulate
+from mcu_export.scout import Scout
 from mcu_export.search import Measured, Meter
 
 MAX_ROWS = 4096
@@ -65,13 +66,14 @@ def learn_rounding(
     end = meter.work + work
     nodes = [node for node in meter.graph.nodes if isinstance(node.op, tuple(_ROWS))]
     best = _all_at_once(meter, start, nodes, tried, max_taps, end)
+    if meter.work >= end:
+        return best
+    scout = Scout(meter, best.choice)
     for index, node in enumerate(nodes):
         if meter.work >= end:
             return best
         for propose in _possible(tried, node, max_taps):
-            changed = _changed(meter, best, node, propose)
-            if changed.error < best.error:
-                best = changed
+            best = _better(meter, scout, best, node, propose)
         progress(index + 1, len(nodes))
     return best
 
@@ -104,9 +106,16 @@ def _possible(remedies: tuple[Remedy, ...], node: Node, max_taps: int) -> list[R
     return [remedy for remedy in remedies if few or remedy is corrected_bias]
 
 
-def _changed(meter: Meter, now: Measured, node: Node, propose: Remedy) -> Measured:
-    values = propose(meter, now, node)
-    return meter.measure(now.choice.with_values(node.name, values), now)
+def _better(meter: Meter, scout: Scout, best: Measured, node: Node, propose: Remedy) -> Measured:
+    """The best after a remedy for one layer."""
+    choice = best.choice.with_values(node.name, propose(meter, best, node))
+    if scout.rejects(choice):
+        return best
+    changed = meter.measure(choice, best)
+    if changed.error >= best.error:
+        return best
+    scout.follow()
+    return changed
 
 
 def tap_count(node: Node) -> int:

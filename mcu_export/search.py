@@ -82,22 +82,37 @@ class Meter:
     mean of the distance's logarithm, and they hardly count. A softmax at the end is left out: it
     hides errors of confident answers.
 
-    ``work`` counts what was run: operations over all samples, by :func:`layer_work`.
+    ``work`` counts what was run: operations over all samples, by :func:`layer_work`. ``real`` are
+    the values of the float network.
     """
 
     def __init__(
-        self, graph: Graph, samples: Mapping[str, Array], *, typical: bool = False
+        self,
+        graph: Graph,
+        samples: Mapping[str, Array],
+        *,
+        typical: bool = False,
+        real: Mapping[str, Array] | None = None,
     ) -> None:
         self.graph, self.typical = graph, typical
         self.samples = {name: np.asarray(a, np.float32) for name, a in samples.items()}
-        self.real = run_float(graph, self.samples)
+        self.real = run_float(graph, self.samples) if real is None else real
         self.outputs = tuple(dict.fromkeys(before_softmax(graph, o) for o in graph.outputs))
         self.measured = 0
         self.work = 0
-        shapes, count = graph.shapes(), len(next(iter(self.samples.values())))
-        self._work = {node.name: layer_work(node, shapes) * count for node in graph.nodes}
-        self._layers: dict[object, tuple[QuantNode, Params | None]] = {}
+        self.count, shapes = len(next(iter(self.samples.values()))), graph.shapes()
+        self._work = {node.name: layer_work(node, shapes) * self.count for node in graph.nodes}
+        # By all that a layer is made of but constants; those that it was made with stand beside it.
+        self._layers: dict[object, list[tuple[QuantNode, Params | None]]] = {}
         self._inputs: dict[tuple[str, PowerOfTwo], Array] = {}
+
+    def every(self, step: int) -> Meter:
+        """One that measures on every ``step``-th sample."""
+        samples, real = (
+            {name: np.ascontiguousarray(array[::step]) for name, array in values.items()}
+            for values in (self.samples, self.real)
+        )
+        return Meter(self.graph, samples, typical=self.typical, real=real)
 
     def measure(self, choice: Choice, before: Measured | None = None, until: str = "") -> Measured:
         """Run ``choice``; layers that are the same in ``before`` are taken from there.
@@ -144,16 +159,26 @@ class Meter:
         return self._inputs[key]
 
     def _layer(self, node: Node, known: Mapping[str, Value], choice: Choice) -> QuantNode:
-        """The layer in integers; made once for the same inputs, formats and constants."""
+        """The layer in integers; the same object for the same integers, formats and shifts."""
         wanted, formats = choice.activations[node.name], choice.params[node.name]
         given, used = choice.values.get(node.name), choice.used_bits.get(node.name)
         inputs = [known[name] for name in node.inputs]
-        key = (node.name, tuple(inputs), wanted, tuple(formats.items()), id(given), used)
-        if key not in self._layers:
-            # ``given`` is kept with the layer: no other object can get its id.
-            made = quantize_layer(node, inputs, wanted, formats, given, used)
-            self._layers[key] = (made, given)
-        return self._layers[key][0]
+        key = (node.name, tuple(inputs), wanted, tuple(formats.items()), used)
+        made = self._layers.setdefault(key, [])
+        for layer, source in made:
+            if source is given:
+                return layer
+        layer = quantize_layer(node, inputs, wanted, formats, given, used)
+        layer = next((one for one, _ in made if _equal(one, layer)), layer)
+        made.append((layer, given))
+        return layer
+
+
+def _equal(one: QuantNode, other: QuantNode) -> bool:
+    """Whether layers made of the same inputs and formats, of other constants, are the same."""
+    formats = one.format == other.format and one.param_formats == other.param_formats
+    same = formats and one.arithmetic == other.arithmetic
+    return same and all(np.array_equal(one.params[role], other.params[role]) for role in one.params)
 
 
 def relative_distances(real: Array, other: Array) -> Array:

@@ -20,7 +20,10 @@ from mcu_export.ops.base import (
     elements,
     require,
 )
-from mcu_export.ops.windows import pad_image, window_output, windows
+from mcu_export.ops.windows import window_output, windows
+
+# Padded images that are done together: they stay in the cache.
+BLOCK_ELEMENTS = 2**17
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,23 @@ class DepthwiseConv2D(Op):
         return height, width, channels
 
     def compute(self, inputs: Sequence[Array], params: Params) -> Array:
-        weights = params["weights"]
-        x = pad_image(inputs[0], self.padding)
-        multiplier = weights.shape[2] // x.shape[3]
-        if multiplier > 1:
-            x = np.repeat(x, multiplier, axis=3)
-        y = _row_sums(self, x, weights) if self.strides[1] == 1 else _sums(self, x, weights)
+        (x,), weights, p = inputs, params["weights"], self.padding
+        shape = self.infer([x.shape[1:]], params)
+        count, height, width, channels = x.shape
+        padded = (height + p.top + p.bottom, width + p.left + p.right, shape[2])
+        multiplier = shape[2] // channels
+        size = min(max(BLOCK_ELEMENTS // elements(padded), 1), count)
+        block = np.zeros((size, *padded), x.dtype)
+        inside = block[:, p.top : p.top + height, p.left : p.left + width]
+        seen, factors = (_rows if self.strides[1] == 1 else _windows)(self, block, weights)
+        y: Array = np.empty((count, shape[0], seen.shape[2], factors.shape[2]), x.dtype)
+        for start in range(0, count, size):
+            some = x[start : start + size]
+            for copy in range(multiplier):
+                inside[: len(some), :, :, copy::multiplier] = some
+            sums = y[start : start + size]
+            np.einsum("nhwabc,abc->nhwc", seen[: len(some)], factors, out=sums)
+        y = y.reshape(count, *shape)
         y += params["bias"]
         return self.limits.apply(y)
 
@@ -64,19 +78,20 @@ class DepthwiseConv2D(Op):
         return output[0] * output[1] * elements(params["weights"].shape)
 
 
-def _sums(op: DepthwiseConv2D, x: Array, weights: Array) -> Array:
-    """Sums of products of the padded ``x``, as many at once as there are channels."""
-    seen = windows(x, (weights.shape[0], weights.shape[1]), op.strides, op.dilation)
-    y: Array = np.einsum("nhwabc,abc->nhwc", seen, weights)
-    return y
+def _windows(op: DepthwiseConv2D, x: Array, weights: Array) -> tuple[Array, Array]:
+    """What outputs see of ``x`` (N, out_h, out_w, kernel_h, kernel_w, C), and the weights."""
+    return windows(x, (weights.shape[0], weights.shape[1]), op.strides, op.dilation), weights
 
 
-def _row_sums(op: DepthwiseConv2D, x: Array, weights: Array) -> Array:
-    """The same where windows lie side by side: all that a tap sees of a row is in one piece."""
+def _rows(op: DepthwiseConv2D, x: Array, weights: Array) -> tuple[Array, Array]:
+    """The same for whole rows of outputs (N, out_h, 1, kernel_h, kernel_w, out_w * C).
+
+    Where windows lie side by side, all that a tap sees of a row is in one piece: numpy then has few
+    and long sums to make.
+    """
     kernel, channels = weights.shape[:2], weights.shape[2]
     width = x.shape[2] - (kernel[1] - 1) * op.dilation[1]
     reach = ((kernel[0] - 1) * op.dilation[0] + 1, width * channels)
     every = sliding_window_view(x.reshape(*x.shape[:2], -1), reach, axis=(1, 2))
-    seen = every[:, :: op.strides[0], :: op.dilation[1] * channels, :: op.dilation[0]]
-    y: Array = np.einsum("nhbaj,abj->nhj", seen, np.tile(weights, width))
-    return y.reshape(*y.shape[:2], width, channels)
+    seen = every[:, :: op.strides[0], None, :: op.dilation[1] * channels, :: op.dilation[0]]
+    return seen.swapaxes(3, 4), np.tile(weights, width)

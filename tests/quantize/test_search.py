@@ -16,7 +16,7 @@ from mcu_export.choose import (
     sample_count,
     search,
 )
-from mcu_export.descent import SCOUTED, Scout, change_count, descend
+from mcu_export.descent import change_count, descend
 from mcu_export.evaluate import evaluate
 from mcu_export.graph import Graph
 from mcu_export.loaders.base import GraphBuilder
@@ -28,6 +28,7 @@ from mcu_export.rounding import learn_rounding
 from mcu_export.schemes.affine_formats import RANGES
 from mcu_export.schemes.power_of_two import ACCUMULATOR_MAX
 from mcu_export.schemes.widths import UNIFORM
+from mcu_export.scout import SCOUTED, Scout
 from mcu_export.search import Choice, Meter, layer_work
 from mcu_export.simulate import quantize_float32, simulate_layer
 from tests.helpers import after_passes, draw, quantized, rng, toy, weights
