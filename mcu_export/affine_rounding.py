@@ -18,17 +18,12 @@ from mcu_export.ops import Array
 from mcu_export.ops.base import Params
 from mcu_export.quantgraph import QuantGraph, QuantNode
 from mcu_export.reference import quantize_inputs, run_layer
-from mcu_export.rounding import (
-    input_rows,
-    missing_bias,
-    tap_count,
-    weight_parts,
-    whole_weights,
-)
+from mcu_export.rounding import missing_bias
 from mcu_export.samples import spread
 from mcu_export.schemes.affine import assemble
 from mcu_export.schemes.affine_arithmetic import Scaled
 from mcu_export.schemes.formats import PerChannel
+from mcu_export.taps import input_rows, tap_count, weight_parts, whole_weights
 
 SAMPLES = 64
 MAX_TAPS = 1024  # of a layer whose weights are learned; the cost grows with the cube
@@ -85,7 +80,7 @@ def _compensated(layer: QuantNode, centered: Array) -> Params:
     node, formats = layer.node, layer.param_formats
     weights = np.asarray(node.params["weights"], np.float64)
     in_steps = replace(node, params={"weights": weights / formats["weights"].along(weights.ndim)})
-    rows, most = input_rows(node, centered.astype(np.float32)), formats["weights"].highest
+    rows, most = input_rows(node, [centered.astype(np.float32)]), formats["weights"].highest
     rounded, shift = _round(weight_parts(in_steps), rows, most)
     plain = formats["bias"].quantize(np.asarray(node.params["bias"], np.float64))
     return {
@@ -111,6 +106,6 @@ def _round(weights: Array, rows: Array, most: int) -> tuple[Array, Array]:
 def _corrected(layer: QuantNode, output: Array, real: Array) -> Params:
     """The layer's constants with the mean error of each channel taken from its bias."""
     step = layer.param_formats["bias"].along(1)
-    shift = missing_bias(layer, output, real)
+    shift = missing_bias(layer, [output], [real])
     moved = layer.params["bias"] + np.round(shift / step).astype(np.int64)
     return {"weights": layer.params["weights"], "bias": moved}

@@ -17,6 +17,8 @@ from mcu_export.ops.base import Array
 
 BINS = 4096
 BATCH_ELEMENTS = 4_000_000
+# Exponents of ranges whose number of bins to one a float32 holds, and with it their smallest value.
+NEAR_ONE = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,18 +60,21 @@ class Observer:
     def update(self, x: Array) -> None:
         """Take in one batch."""
         flat = np.asarray(x).ravel()
-        # In float64: a float32 cannot hold the number of bins in a tiny range.
-        used = flat[flat != 0].astype(np.float64)
-        self.zeros += flat.size - used.size
-        if not used.size:
+        zeros = flat.size - int(np.count_nonzero(flat))
+        self.zeros += zeros
+        if zeros == flat.size:
             return
-        low, high = float(used.min()), float(used.max())
+        low, high = float(flat.min()), float(flat.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._widen(max(-low, high))
         assert self.exponent is not None
-        scale = BINS / 2.0 ** (self.exponent + 1)
-        index = np.floor(used * scale).astype(np.int64) + BINS // 2
-        self.counts += np.bincount(np.clip(index, 0, BINS - 1), minlength=BINS)
+        if abs(self.exponent) > NEAR_ONE:
+            flat = flat.astype(np.float64)
+        scaled = flat * flat.dtype.type(BINS / 2.0 ** (self.exponent + 1))
+        index = np.floor(scaled, out=scaled).astype(np.intp)
+        index += BINS // 2
+        self.counts += np.bincount(np.minimum(index, BINS - 1, out=index), minlength=BINS)
+        self.counts[BINS // 2] -= zeros
 
     def _widen(self, largest: float) -> None:
         """Double the bins' width until ``largest`` lies inside; pairs of bins merge exactly."""

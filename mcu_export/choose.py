@@ -17,7 +17,7 @@ import numpy as np
 from mcu_export.calibrate import Ranges, calibrate
 from mcu_export.choose_ranges import best_ranges
 from mcu_export.descent import change_count, descend
-from mcu_export.graph import Graph, check, run_float
+from mcu_export.graph import Graph, check
 from mcu_export.logits import finest, logits_of
 from mcu_export.narrow import narrow
 from mcu_export.ops.base import Array
@@ -151,7 +151,7 @@ def choose_network(
         count = min(max(RANGE_WORK // max(graph.macs(), 1), least), most)
         return best_ranges(graph, ranges, part(samples, count), scheme)
     best = search(graph, ranges, samples, UNIFORM[scheme], EFFORTS[effort], progress)
-    choice = finished(best, samples, EFFORTS[effort])
+    choice = finished(best)
     return quantize(
         best.graph, scheme, choice.activations, choice.params, choice.values, choice.used_bits
     )
@@ -159,19 +159,24 @@ def choose_network(
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The result of a search: the network, perhaps equalized, and what was measured."""
+    """The result of a search: a choice as it was measured last, and by what."""
 
-    graph: Graph
+    meter: Meter
     measured: Measured
 
+    @property
+    def graph(self) -> Graph:
+        """The network, perhaps equalized."""
+        return self.meter.graph
 
-def finished(found: Found, samples: Mapping[str, Array], effort: Effort) -> Choice:
+
+def finished(found: Found) -> Choice:
     """The choice to export: 8-bit logits, with their coarse step, get what suits their softmax."""
     choice, logits = found.measured.choice, logits_of(found.graph)
     if logits is None or choice.activations[logits.maker].bits != 8:
         return choice
-    real = run_float(found.graph, part(samples, rounding_count(found.graph, effort)))
-    fmt = finest(real[logits.name], choice.activations[logits.maker], logits.softmax)
+    real = np.concatenate(found.meter.real(logits.name))
+    fmt = finest(real, choice.activations[logits.maker], logits.softmax)
     return choice.with_activation(logits.maker, fmt)
 
 
@@ -197,30 +202,31 @@ def search(
     typical = widths.activations == 8 and logits_of(graph) is not None
     meter_of = partial(Meter, typical=typical)
     plain = Choice(*choose_formats(graph, ranges, widths, START))
-    found = [Found(graph, meter_of(graph, used).measure(plain))]
+    unchanged = meter_of(graph, used)
+    best = Found(unchanged, unchanged.measure(plain))
     for index, made in enumerate(graphs):
         seen = ranges if made is graph else calibrate(made, few)
         start = Choice(*choose_formats(made, seen, widths, START))
         meter, step = meter_of(made, used), _scaled(progress, index, total)
         share = effort.in_all / 2 / len(graphs)
         ended = descend(meter, start, effort.rounds, effort.roles, step, share)
-        found.append(Found(made, _narrowed(meter, ended, effort, share)))
-    best = min(found, key=lambda one: one.measured.error)
-    now = best.measured
-    rounder = meter_of(best.graph, part(samples, rounding_count(best.graph, effort)))
+        found = Found(meter, _narrowed(meter, ended, effort, share))
+        best = min(best, found, key=lambda one: one.measured.error)
     # With nothing but 16 bits there is little to make up for, and few samples would be fitted.
     weights = adapted_weights if narrow_layers else compensated_weights
-    remedies = (weights, corrected_bias)
+    many = part(samples, rounding_count(best.graph, effort))
     for index in range(effort.roundings):
         done = len(graphs) + 2 * index
+        choice = best.measured.choice
         if index:
             step = _scaled(progress, done, total)
             meter = meter_of(best.graph, used)
-            now = descend(meter, now.choice, 1, effort.roles, step, effort.in_all / 4)
-        step = _scaled(progress, done + 1, total)
-        again = rounder.measure(now.choice)
-        now = learn_rounding(rounder, again, effort.taps, step, effort.in_all / 2, remedies)
-    return Found(best.graph, now)
+            choice = descend(meter, choice, 1, effort.roles, step, effort.in_all / 4).choice
+        step, meter = _scaled(progress, done + 1, total), meter_of(best.graph, many)
+        tried, work = (weights, corrected_bias), effort.in_all / 2
+        now = learn_rounding(meter, meter.measure(choice), effort.taps, step, work, tried)
+        best = Found(meter, now)
+    return best
 
 
 def _equalized(

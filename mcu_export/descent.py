@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from mcu_export.graph import Graph
 from mcu_export.schemes.formats import PowerOfTwo
-from mcu_export.scout import Scout
 from mcu_export.search import Choice, Measured, Meter
 
 Change = Callable[[Choice, int], Choice]
@@ -74,7 +73,6 @@ def descend(
         work: that may be done, as :func:`mcu_export.search.layer_work` counts it.
     """
     best, end = meter.measure(start), meter.work + work
-    scout = Scout(meter, start)
     changes = list(_changes(meter.graph, roles))
     if meter.round_work(len(changes)) > work:
         first = len(meter.graph.inputs)
@@ -85,7 +83,7 @@ def descend(
             if meter.work >= end:
                 return best
             for delta in (-1, 1):
-                better = _follow(meter, scout, best, change, delta)
+                better = _follow(meter, best, change, delta)
                 if better is not best:
                     best = better
                     break
@@ -95,15 +93,10 @@ def descend(
     return best
 
 
-def _follow(meter: Meter, scout: Scout, best: Measured, change: Change, delta: int) -> Measured:
+def _follow(meter: Meter, best: Measured, change: Change, delta: int) -> Measured:
     """As many steps in one direction as lower the error."""
     while True:
-        choice = change(best.choice, delta)
-        if scout.rejects(choice):
-            return best
-        tried = meter.measure(choice, best)
-        # Nothing ran: the layer could not give what was wanted, and no further step will either.
-        if tried.ran == 0 or tried.error >= best.error:
+        tried = meter.better(change(best.choice, delta), best)
+        if tried is None:
             return best
         best = tried
-        scout.follow()

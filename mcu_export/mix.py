@@ -100,7 +100,7 @@ def parts_of(graph: Graph, narrow: Choice, measured: Measured, wide: Choice) -> 
     """
     owners = {tensor.name: tensor.name for tensor in graph.inputs}
     for node in graph.nodes:
-        follows = isinstance(measured.layers[node.name].layer.arithmetic, Keep | ExpSum)
+        follows = isinstance(measured.layers[node.name].arithmetic, Keep | ExpSum)
         owners[node.name] = owners[node.inputs[0]] if follows else node.name
     layers = tuple(node.name for node in graph.nodes if node.params)
     return Parts(graph, narrow, wide, owners, layers)

@@ -71,7 +71,7 @@ def for_narrow_values(
     def refine(mix: Narrow) -> Found:
         best = descend(formats, parts.choice(mix), 1, effort.roles, work=work)
         again = rounding.measure(best.choice)
-        return Found(made, learn_rounding(rounding, again, effort.taps, work=work))
+        return Found(rounding, learn_rounding(rounding, again, effort.taps, work=work))
 
     return Workshop(parts, formats.samples, refine)
 

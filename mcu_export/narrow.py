@@ -44,20 +44,21 @@ def _follow(meter: Meter, best: Measured, name: str, bits: int) -> Measured:
 
 def _squeezers(measured: Measured) -> Iterator[str]:
     """Layers whose output makes the accumulator of a reader too wide for its weights."""
-    for name, ran in measured.layers.items():
-        wanted, layer = measured.choice.params[name].get("weights"), ran.layer
+    layers = measured.layers
+    for name, layer in layers.items():
+        wanted = measured.choice.params[name].get("weights")
         if wanted is None or layer.param_formats["weights"].frac_bits >= wanted.frac_bits:
             continue
-        source = measured.layers.get(layer.node.inputs[0])
-        while source is not None and isinstance(source.layer.arithmetic, Keep):
-            source = measured.layers.get(source.layer.node.inputs[0])
-        if source is not None and isinstance(source.layer.arithmetic, LIMITED):
-            yield source.layer.name
+        source = layers.get(layer.node.inputs[0])
+        while source is not None and isinstance(source.arithmetic, Keep):
+            source = layers.get(source.node.inputs[0])
+        if source is not None and isinstance(source.arithmetic, LIMITED):
+            yield source.name
 
 
 def _with_bits(measured: Measured, name: str, bits: int) -> Choice:
     """The same real range of a value in so many bits more."""
-    choice, fmt = measured.choice, measured.layers[name].layer.format
+    choice, fmt = measured.choice, measured.layers[name].format
     assert isinstance(fmt, PowerOfTwo)
     finer = choice.with_activation(name, replace(fmt, frac_bits=fmt.frac_bits + bits))
     used = choice.used_bits.get(name, fmt.bits) + bits

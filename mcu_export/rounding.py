@@ -15,23 +15,19 @@ the error of the network's output:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mcu_export.graph import Node
 from mcu_export.nearest_plane import DAMPING, Products, diagonals, round_compensated
-from mcu_export.ops import Array, Conv2D, Dense, DepthwiseConv2D, Op, Params
-from mcu_export.ops.base import Shape
-from mcu_export.ops.windows import pad_image, windows
+from mcu_export.ops import Array, Params
 from mcu_export.quantgraph import QuantNode
 from mcu_export.schemes.arithmetic import Accumulate
-from mcu_export.scout import Scout
 from mcu_export.search import Measured, Meter
+from mcu_export.taps import TAPPED, input_rows, tap_count, weight_parts, whole_weights
 
-MAX_ROWS = 4096
-SAMPLES_AT_ONCE = 16
 # A channel that hardly ever lies between its limits cannot be moved by its bias.
 MIN_ACTIVE = 0.02
 
@@ -64,16 +60,14 @@ def learn_rounding(
     """
     tried = (compensated_weights, corrected_bias) if remedies is None else remedies
     end = meter.work + work
-    nodes = [node for node in meter.graph.nodes if isinstance(node.op, tuple(_ROWS))]
+    nodes = [node for node in meter.graph.nodes if isinstance(node.op, TAPPED)]
     best = _all_at_once(meter, start, nodes, tried, max_taps, end)
-    if meter.work >= end:
-        return best
-    scout = Scout(meter, best.choice)
     for index, node in enumerate(nodes):
         if meter.work >= end:
             return best
         for propose in _possible(tried, node, max_taps):
-            best = _better(meter, scout, best, node, propose)
+            choice = best.choice.with_values(node.name, propose(meter, best, node))
+            best = meter.better(choice, best) or best
         progress(index + 1, len(nodes))
     return best
 
@@ -106,56 +100,38 @@ def _possible(remedies: tuple[Remedy, ...], node: Node, max_taps: int) -> list[R
     return [remedy for remedy in remedies if few or remedy is corrected_bias]
 
 
-def _better(meter: Meter, scout: Scout, best: Measured, node: Node, propose: Remedy) -> Measured:
-    """The best after a remedy for one layer."""
-    choice = best.choice.with_values(node.name, propose(meter, best, node))
-    if scout.rejects(choice):
-        return best
-    changed = meter.measure(choice, best)
-    if changed.error >= best.error:
-        return best
-    scout.follow()
-    return changed
-
-
-def tap_count(node: Node) -> int:
-    """Over how many products one output of a conv, depthwise or dense layer sums."""
-    shape = node.params["weights"].shape
-    return int(np.prod(shape[:2] if isinstance(node.op, DepthwiseConv2D) else shape[1:]))
-
-
 def corrected_bias(meter: Meter, now: Measured, node: Node) -> Params:
     """The layer's constants with the mean error of each channel taken from its bias."""
-    run, constants = now.layers[node.name], _constants(now, node)
-    shift = missing_bias(run.layer, run.output, meter.real[node.name])
+    layer, name = now.layers[node.name], node.name
+    shift = missing_bias(layer, now.outputs(name), meter.real(name))
+    constants = now.choice.values.get(name, node.params)
     return {"weights": constants["weights"], "bias": np.asarray(constants["bias"]) + shift}
 
 
-def missing_bias(layer: QuantNode, output: Array, real: Array) -> Array:
+def missing_bias(layer: QuantNode, outputs: Sequence[Array], real: Sequence[Array]) -> Array:
     """What each channel's bias lacks, in real units, for outputs that are right in the mean.
 
     A bias moves only outputs that lie between the limits, so the error is divided by their share.
 
     Args:
         layer: the layer in integers.
-        output: its integer output (samples, *shape).
-        real: what the output should be.
+        outputs: its integer outputs (samples, *shape), batch by batch.
+        real: what they should be.
     """
     a, channels = layer.arithmetic, layer.node.shape[-1]
     error = _channel_means(real, channels) - layer.format.dequantize(
-        _channel_means(output, channels)
+        _channel_means(outputs, channels)
     )
-    between = (output > a.low) & (output < a.high)
-    share = _channel_means(between, channels)
+    share = _channel_means([(out > a.low) & (out < a.high) for out in outputs], channels)
     shift: Array = np.where(share >= MIN_ACTIVE, error / np.maximum(share, MIN_ACTIVE), 0.0)
     return shift
 
 
-def _channel_means(x: Array, channels: int) -> Array:
-    """Means over all but the last axis, float64; over samples first, in float32, which is fast."""
-    over_samples = x.mean(axis=0, dtype=np.float32).reshape(-1, channels)
-    means: Array = over_samples.mean(axis=0, dtype=np.float64)
-    return means
+def _channel_means(batches: Sequence[Array], channels: int) -> Array:
+    """Means over all but the last axis, float64; over samples in float32, which is fast."""
+    sums = np.stack([x.sum(axis=0, dtype=np.float32) for x in batches]).reshape(-1, channels)
+    means: Array = sums.sum(axis=0, dtype=np.float64)
+    return means * channels / sum(x.size for x in batches)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +151,7 @@ def compensated_weights(meter: Meter, now: Measured, node: Node) -> Params:
 
     The bias comes first: with 8 bits it is often the coarsest of all.
     """
-    return _compensated(now, node, Inputs(input_rows(node, now.layers[node.name].inputs[0])))
+    return _compensated(now, node, Inputs(input_rows(node, now.inputs(node.name))))
 
 
 def adapted_weights(meter: Meter, now: Measured, node: Node) -> Params:
@@ -185,11 +161,11 @@ def adapted_weights(meter: Meter, now: Measured, node: Node) -> Params:
     rounding, which does not.
     """
     made, name = now.layers.get(node.inputs[0]), node.inputs[0]
-    fmt = now.choice.activations[name] if made is None else made.layer.format
+    fmt = now.choice.activations[name] if made is None else made.format
     if fmt.bits == 8:
         return compensated_weights(meter, now, node)
-    rows = input_rows(node, now.layers[node.name].inputs[0])
-    wanted = input_rows(node, np.ldexp(meter.real[name], fmt.frac_bits))
+    rows = input_rows(node, now.inputs(node.name))
+    wanted = input_rows(node, [np.ldexp(x, fmt.frac_bits) for x in meter.real(name)])
     return _compensated(now, node, Inputs(rows, wanted - rows))
 
 
@@ -199,7 +175,7 @@ def _compensated(now: Measured, node: Node, inputs: Inputs) -> Params:
     A bias is the weight of an input that is always ``1 << bias_shift``. What is compensated is the
     error itself, not its deviation from the mean: there is nothing after it that could take a mean.
     """
-    layer, weights = now.layers[node.name].layer, weight_parts(node)
+    layer, weights = now.layers[node.name], weight_parts(node)
     bias = np.asarray(node.params["bias"], np.float64).reshape(weights.shape[:2])
     arithmetic, formats = layer.arithmetic, layer.param_formats
     assert isinstance(arithmetic, Accumulate)
@@ -215,26 +191,6 @@ def _compensated(now: Measured, node: Node, inputs: Inputs) -> Params:
         wanted = wanted + _made_up(weights * scale[1:], inputs, products)
     rounded = round_compensated(wanted, both, low, high, order) / scale
     return {"weights": whole_weights(node, rounded[:, :, 1:]), "bias": rounded[:, :, 0].ravel()}
-
-
-def weight_parts(node: Node) -> Array:
-    """The weights, float64, as (parts, outputs, taps): outputs of a part read the same inputs."""
-    weights = np.asarray(node.params["weights"], np.float64)
-    if isinstance(node.op, DepthwiseConv2D):
-        return weights.reshape(-1, weights.shape[2]).T[:, None, :]
-    return weights.reshape(1, len(weights), -1)
-
-
-def whole_weights(node: Node, parts: Array) -> Array:
-    """The weights in the order of the graph; undoes :func:`weight_parts`."""
-    whole = parts
-    if isinstance(node.op, DepthwiseConv2D):
-        whole = whole.reshape(-1, whole.shape[-1]).T
-    return whole.reshape(np.shape(node.params["weights"]))
-
-
-def _constants(now: Measured, node: Node) -> Params:
-    return now.choice.values.get(node.name, node.params)
 
 
 def _made_up(weights: Array, inputs: Inputs, products: Products) -> Array:
@@ -258,58 +214,3 @@ def _solved(products: Array, lacking: Array) -> Array:
     except np.linalg.LinAlgError:
         return np.zeros_like(lacking)
     return solved
-
-
-# Draws some of the places of this shape where a layer has outputs: an index of each axis.
-Draw = Callable[[Shape], tuple[Array, ...]]
-
-
-def input_rows(node: Node, x: Array) -> Array:
-    """What the outputs of each part see: (parts, rows, taps), integers in float32.
-
-    About :data:`MAX_ROWS`, as many of each sample, at positions drawn by a fixed seed: those at
-    equal distances would all lie in the same columns of some image.
-    """
-    generator, found = np.random.default_rng(0), []
-    for start in range(0, len(x), SAMPLES_AT_ONCE):
-        some = x[start : start + SAMPLES_AT_ONCE]
-        wanted = -(-MAX_ROWS * len(some) // len(x))
-
-        def draw(places: Shape, wanted: int = wanted) -> tuple[Array, ...]:
-            drawn = np.sort(generator.permutation(math.prod(places))[:wanted])
-            return np.unravel_index(drawn, places)
-
-        found.append(_ROWS[type(node.op)](node, some, draw))
-    return np.concatenate(found, axis=1)
-
-
-def _dense_rows(node: Node, x: Array, draw: Draw) -> Array:
-    return x[draw(x.shape[:-1])][None]
-
-
-def _conv_rows(node: Node, x: Array, draw: Draw) -> Array:
-    assert isinstance(node.op, Conv2D)
-    rows = _windows(node.op, x, node.params["weights"].shape[1:3], draw)
-    return rows.reshape(1, len(rows), -1)
-
-
-def _depthwise_rows(node: Node, x: Array, draw: Draw) -> Array:
-    assert isinstance(node.op, DepthwiseConv2D)
-    weights = node.params["weights"]
-    rows = _windows(node.op, x, weights.shape[:2], draw)
-    taps_first = rows.reshape(len(rows), -1, x.shape[3]).transpose(2, 0, 1)
-    return np.repeat(taps_first, weights.shape[2] // x.shape[3], axis=0)
-
-
-def _windows(op: Conv2D | DepthwiseConv2D, x: Array, kernel: Shape, draw: Draw) -> Array:
-    """What drawn outputs see of an image: (rows, kernel_h, kernel_w, C)."""
-    seen = windows(pad_image(x, op.padding), (kernel[0], kernel[1]), op.strides, op.dilation)
-    rows: Array = seen[draw(seen.shape[:3])]
-    return rows
-
-
-_ROWS: dict[type[Op], Callable[[Node, Array, Draw], Array]] = {
-    Conv2D: _conv_rows,
-    DepthwiseConv2D: _depthwise_rows,
-    Dense: _dense_rows,
-}

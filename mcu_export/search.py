@@ -8,20 +8,20 @@ against float. No labels are needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mcu_export.graph import Graph, Node, node_macs, run_float
+from mcu_export.graph import Graph, Node, node_macs
 from mcu_export.logits import before_softmax
 from mcu_export.ops import Array, DepthwiseConv2D, Params, elements
 from mcu_export.ops.base import Shape
 from mcu_export.quantgraph import QuantNode
 from mcu_export.quantize import NO_USED_BITS, NO_VALUES, quantize_layer
+from mcu_export.runs import NO_RUNS, Runs, in_batches
 from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.schemes.power_of_two import Value
-from mcu_export.simulate import quantize_float32, simulate_layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,34 +43,39 @@ class Choice:
 
 
 @dataclass(frozen=True, eq=False)
-class Ran:
-    """A layer as it was run: its integers, its inputs and its output (integers in float32)."""
-
-    layer: QuantNode
-    inputs: list[Array]
-    output: Array
-
-
-@dataclass(frozen=True, eq=False)
 class Measured:
     """A choice, what the output of each sample errs by, and every layer as it was run.
 
-    ``ran`` counts the layers that were not the same as before.
+    Samples are in the order of the meter's batches; ``batches`` has the layers for each of them.
     """
 
     choice: Choice
     errors: Array
-    layers: Mapping[str, Ran]
-    ran: int
+    batches: tuple[Runs, ...]
 
     @property
     def error(self) -> float:
         """Mean over samples; infinite where the network did not run to its end."""
         return float(self.errors.mean()) if len(self.errors) else math.inf
 
+    @property
+    def layers(self) -> dict[str, QuantNode]:
+        """Every layer that was run."""
+        return {name: run.layer for name, run in self.batches[0].items()}
+
+    def inputs(self, name: str) -> list[Array]:
+        """What a layer reads first, for each batch."""
+        return [batch[name].inputs[0] for batch in self.batches]
+
+    def outputs(self, name: str) -> list[Array]:
+        """What a layer computes, for each batch."""
+        return [batch[name].output for batch in self.batches]
+
 
 # Relative distances below are none.
 SMALLEST = 1e-5
+# What errs more on the first batch by so many standard errors is given up.
+CERTAIN = 0.5
 
 
 class Meter:
@@ -82,37 +87,27 @@ class Meter:
     mean of the distance's logarithm, and they hardly count. A softmax at the end is left out: it
     hides errors of confident answers.
 
-    ``work`` counts what was run: operations over all samples, by :func:`layer_work`. ``real`` are
-    the values of the float network.
+    ``work`` counts what was run: operations over all samples, by :func:`layer_work`.
     """
 
     def __init__(
-        self,
-        graph: Graph,
-        samples: Mapping[str, Array],
-        *,
-        typical: bool = False,
-        real: Mapping[str, Array] | None = None,
+        self, graph: Graph, samples: Mapping[str, Array], *, typical: bool = False
     ) -> None:
         self.graph, self.typical = graph, typical
         self.samples = {name: np.asarray(a, np.float32) for name, a in samples.items()}
-        self.real = run_float(graph, self.samples) if real is None else real
-        self.outputs = tuple(dict.fromkeys(before_softmax(graph, o) for o in graph.outputs))
+        self.batches = in_batches(graph, self.samples)
+        outputs = dict.fromkeys(before_softmax(graph, name) for name in graph.outputs)
+        self._lengths = {name: _mean_length(np.concatenate(self.real(name))) for name in outputs}
         self.measured = 0
         self.work = 0
-        self.count, shapes = len(next(iter(self.samples.values()))), graph.shapes()
-        self._work = {node.name: layer_work(node, shapes) * self.count for node in graph.nodes}
+        shapes = graph.shapes()
+        self._work = {node.name: layer_work(node, shapes) for node in graph.nodes}
         # By all that a layer is made of but constants; those that it was made with stand beside it.
         self._layers: dict[object, list[tuple[QuantNode, Params | None]]] = {}
-        self._inputs: dict[tuple[str, PowerOfTwo], Array] = {}
 
-    def every(self, step: int) -> Meter:
-        """One that measures on every ``step``-th sample."""
-        samples, real = (
-            {name: np.ascontiguousarray(array[::step]) for name, array in values.items()}
-            for values in (self.samples, self.real)
-        )
-        return Meter(self.graph, samples, typical=self.typical, real=real)
+    def real(self, name: str) -> list[Array]:
+        """A value of the float network, for each batch."""
+        return [batch.real[name] for batch in self.batches]
 
     def measure(self, choice: Choice, before: Measured | None = None, until: str = "") -> Measured:
         """Run ``choice``; layers that are the same in ``before`` are taken from there.
@@ -120,43 +115,73 @@ class Meter:
         ``until`` names the last layer to run, where the output's error is not needed.
         """
         self.measured += 1
-        known: dict[str, Value] = {}
-        values: dict[str, Array] = {}
-        layers: dict[str, Ran] = {}
-        ran = 0
-        for tensor in self.graph.inputs:
-            fmt = choice.activations[tensor.name]
-            known[tensor.name] = Value(fmt, fmt.lowest, fmt.highest)
-            values[tensor.name] = self._input(tensor.name, fmt)
-        for node in self.graph.nodes:
-            layer = self._layer(node, known, choice)
-            inputs = [values[name] for name in node.inputs]
-            done = _same(before.layers.get(node.name) if before else None, layer, inputs)
-            if done is None:
-                formats = [known[name].format for name in node.inputs]
-                done = Ran(layer, inputs, simulate_layer(layer, inputs, formats))
-                self.work += self._work[node.name]
-                ran += 1
-            layers[node.name], values[node.name] = done, done.output
-            known[node.name] = Value(layer.format, layer.arithmetic.low, layer.arithmetic.high)
-            if node.name == until:
-                return Measured(choice, np.empty(0), layers, ran)
-        distances = sum(
-            relative_distances(self.real[name], known[name].format.dequantize(values[name]))
-            for name in self.outputs
-        )
-        errors = np.log(distances + SMALLEST) if self.typical else np.asarray(distances)
-        return Measured(choice, errors, layers, ran)
+        layers, formats = self._made(choice, until)
+        batches = [self._run(index, layers, formats, before) for index in range(len(self.batches))]
+        errors = [] if until else [self._errors(*one, formats) for one in enumerate(batches)]
+        return Measured(choice, np.concatenate([*errors, np.empty(0)]), tuple(batches))
+
+    def better(self, choice: Choice, best: Measured) -> Measured | None:
+        """``choice`` measured; None if it is no better than ``best``.
+
+        Where that shows on the first batch, the others are not run.
+        """
+        self.measured += 1
+        layers, formats = self._made(choice)
+        batches, errors = [], np.empty(0)
+        for index in range(len(self.batches)):
+            batches.append(self._run(index, layers, formats, best))
+            errors = np.concatenate([errors, self._errors(index, batches[-1], formats)])
+            more = errors - best.errors[: len(errors)]
+            if more.mean() > CERTAIN * more.std() / math.sqrt(len(more)):
+                return None
+        tried = Measured(choice, errors, tuple(batches))
+        return tried if tried.error < best.error else None
 
     def round_work(self, changes: int) -> float:
         """About what a round of descent costs: two runs per change, each of half the network."""
-        return float(changes * sum(self._work.values()))
+        count = sum(batch.count for batch in self.batches)
+        return float(changes * count * sum(self._work.values()))
 
-    def _input(self, name: str, fmt: PowerOfTwo) -> Array:
-        key = (name, fmt)
-        if key not in self._inputs:
-            self._inputs[key] = quantize_float32(self.samples[name], fmt)
-        return self._inputs[key]
+    def _run(
+        self,
+        index: int,
+        layers: Sequence[QuantNode],
+        formats: Mapping[str, PowerOfTwo],
+        before: Measured | None,
+    ) -> Runs:
+        """The layers on one batch."""
+        batch, old = self.batches[index], before.batches[index] if before else NO_RUNS
+        runs = batch.run(layers, formats, old)
+        new = sum(self._work[name] for name, run in runs.items() if run is not old.get(name))
+        self.work += batch.count * new
+        return runs
+
+    def _errors(self, index: int, runs: Runs, formats: Mapping[str, PowerOfTwo]) -> Array:
+        """What the output errs by, of each sample of a batch."""
+        batch = self.batches[index]
+        distances = np.zeros(batch.count)
+        for name, length in self._lengths.items():
+            fmt = formats[name]
+            output = runs[name].output if name in runs else batch.input(name, fmt)
+            distances += _distances(batch.real[name], fmt.dequantize(output)) / length
+        return np.log(distances + SMALLEST) if self.typical else distances
+
+    def _made(
+        self, choice: Choice, until: str = ""
+    ) -> tuple[list[QuantNode], dict[str, PowerOfTwo]]:
+        """The layers in integers, ``until`` one if it is named, and the formats of all values."""
+        known: dict[str, Value] = {}
+        for tensor in self.graph.inputs:
+            fmt = choice.activations[tensor.name]
+            known[tensor.name] = Value(fmt, fmt.lowest, fmt.highest)
+        layers = []
+        for node in self.graph.nodes:
+            layer = self._layer(node, known, choice)
+            layers.append(layer)
+            known[node.name] = Value(layer.format, layer.arithmetic.low, layer.arithmetic.high)
+            if node.name == until:
+                break
+        return layers, {name: value.format for name, value in known.items()}
 
     def _layer(self, node: Node, known: Mapping[str, Value], choice: Choice) -> QuantNode:
         """The layer in integers; the same object for the same integers, formats and shifts."""
@@ -181,17 +206,21 @@ def _equal(one: QuantNode, other: QuantNode) -> bool:
     return same and all(np.array_equal(one.params[role], other.params[role]) for role in one.params)
 
 
-def relative_distances(real: Array, other: Array) -> Array:
-    """Distance of each sample's outputs, relative to the mean length of ``real``: (samples)."""
+def _distances(real: Array, other: Array) -> Array:
+    """Distance of each sample's outputs: (samples), float64."""
     wide = real.reshape(len(real), -1).astype(np.float64)
-    length = float(np.linalg.norm(wide, axis=1).mean())
-    apart: Array = np.linalg.norm(wide - other.reshape(wide.shape), axis=1)
-    return apart / (length or 1.0)
+    distances: Array = np.linalg.norm(wide - other.reshape(wide.shape), axis=1)
+    return distances
+
+
+def _mean_length(real: Array) -> float:
+    """Mean length of the samples' outputs; 1 where all are zero."""
+    return float(_distances(real, np.zeros_like(real)).mean()) or 1.0
 
 
 def relative_error(real: Array, other: Array) -> float:
-    """Mean of :func:`relative_distances`."""
-    return float(relative_distances(real, other).mean())
+    """Mean distance of the samples' outputs, relative to the mean length of ``real``."""
+    return float(_distances(real, other).mean()) / _mean_length(real)
 
 
 # A layer costs as many multiply-accumulates as numpy does in the same time, depthwise ones and
@@ -203,10 +232,3 @@ def layer_work(node: Node, shapes: Mapping[str, Shape]) -> int:
     """What running a layer on one sample costs, in multiply-accumulates of a matrix product."""
     slow = DEPTHWISE_WORK if isinstance(node.op, DepthwiseConv2D) else 1
     return slow * node_macs(node, shapes) + ELEMENT_WORK * elements(node.shape)
-
-
-def _same(before: Ran | None, layer: QuantNode, inputs: list[Array]) -> Ran | None:
-    if before is None or before.layer is not layer:
-        return None
-    same = all(a is b for a, b in zip(before.inputs, inputs, strict=True))
-    return before if same else None

@@ -30,7 +30,7 @@ from mcu_export.ops import (
     Softmax,
 )
 from mcu_export.quantgraph import QuantNode
-from mcu_export.reference import run_layer
+from mcu_export.reference import EXACT_FLOAT32, run_layer
 from mcu_export.schemes.affine_arithmetic import Fill
 from mcu_export.schemes.arithmetic import Accumulate, Average, ExpSum, Keep, Sum
 from mcu_export.schemes.formats import Format
@@ -62,19 +62,27 @@ def quantize_float32(x: Array, fmt: Format) -> Array:
 def _round(scaled: Array, low: int, high: int) -> Array:
     """Round half up and saturate, in place."""
     scaled += np.float32(0.5)
+    return _floor(scaled, low, high)
+
+
+def _floor(scaled: Array, low: int, high: int) -> Array:
+    """Round down and saturate, in place."""
     np.floor(scaled, out=scaled)
     return np.clip(scaled, np.float32(low), np.float32(high), out=scaled)
 
 
 def _accumulate(node: QuantNode, a: Accumulate, inputs: list[Array], _: list[Format]) -> Array:
     """Conv, depthwise, dense; weights and bias hold the shift, which loses no bit of a float."""
-    bias = node.params["bias"].astype(np.float32)
-    params = {
-        "weights": np.ldexp(node.params["weights"].astype(np.float32), -a.out_shift),
-        "bias": np.ldexp(bias, a.bias_shift - a.out_shift),
-    }
+    bias = np.ldexp(node.params["bias"].astype(np.float32), a.bias_shift - a.out_shift)
+    weights = np.ldexp(node.params["weights"].astype(np.float32), -a.out_shift)
     linear = replace(node.node.op, limits=UNLIMITED)  # type: ignore[call-arg]
-    return _round(linear.compute(inputs, params), a.low, a.high)
+    if a.bound >= EXACT_FLOAT32:
+        scaled = linear.compute(inputs, {"weights": weights, "bias": bias})
+        return _round(scaled, a.low, a.high)
+    # Any order of adding gives the same: the half may come first.
+    half = np.float32(0.5)
+    scaled = linear.compute(inputs, {"weights": weights, "bias": bias + half})
+    return _floor(scaled, a.low, a.high)
 
 
 def _sum(node: QuantNode, a: Sum, inputs: list[Array], _: list[Format]) -> Array:

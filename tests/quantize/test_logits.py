@@ -94,7 +94,7 @@ def test_only_logits_of_8_bits_change(scheme: str) -> None:
     graph = after_passes(toy())
     samples = draw(graph, 60)
     found = search(graph, calibrate(graph, samples), samples, UNIFORM[scheme], EFFORTS["fast"])
-    before, after = found.measured.choice, finished(found, samples, EFFORTS["fast"])
+    before, after = found.measured.choice, finished(found)
     changed = {n for n in before.activations if before.activations[n] != after.activations[n]}
     logits = logits_of(graph)
     assert logits is not None

@@ -6,7 +6,7 @@ import numpy as np
 
 from mcu_export.calibrate import calibrate
 from mcu_export.choose import choose_network
-from mcu_export.graph import Graph
+from mcu_export.graph import Graph, run_float
 from mcu_export.loaders.base import GraphBuilder
 from mcu_export.narrow import narrow
 from mcu_export.ops import RELU, Dense, Reshape
@@ -37,7 +37,7 @@ def begin(graph: Graph, scheme: str) -> tuple[Meter, Measured]:
 
 def error(quant: QuantGraph) -> float:
     samples = draw(quant.graph, 200, seed=11)
-    real = Meter(quant.graph, samples).real["out"]
+    real = run_float(quant.graph, samples)["out"]
     integers = run_reference(quant, quantize_inputs(quant, samples))["out"]
     return float(np.square(quant.formats()["out"].dequantize(integers) - real).mean() ** 0.5)
 
@@ -45,7 +45,7 @@ def error(quant: QuantGraph) -> float:
 def test_weights_get_the_bits_that_activations_give_up() -> None:
     meter, before = begin(wide(), "q15")
     after = narrow(meter, before)
-    frac = [m.layers["out"].layer.param_formats["weights"].frac_bits for m in (before, after)]
+    frac = [m.layers["out"].param_formats["weights"].frac_bits for m in (before, after)]
     given_up = 16 - after.choice.used_bits["first"]
     assert given_up >= 2
     assert frac[1] - frac[0] == given_up

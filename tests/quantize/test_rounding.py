@@ -67,8 +67,8 @@ def _begin() -> tuple[Meter, Measured]:
 
 
 def _mean_error(meter: Meter, measured: Measured, name: str) -> np.ndarray:
-    run = measured.layers[name]
-    error = meter.real[name] - run.layer.format.dequantize(run.output)
+    output = np.concatenate(measured.outputs(name))
+    error = np.concatenate(meter.real(name)) - measured.layers[name].format.dequantize(output)
     return np.abs(error.reshape(-1, error.shape[-1]).mean(axis=0))
 
 
@@ -160,11 +160,12 @@ def test_inputs_that_never_change_do_not_stop_adapted_weights() -> None:
 
 def _own_error(measured: Measured, node: Node) -> np.ndarray:
     """What a layer adds to the errors of its inputs: (outputs, channels)."""
-    run, (source,) = measured.layers[node.name], node.inputs
+    layer, (source,) = measured.layers[node.name], node.inputs
     made = measured.layers.get(source)
-    fmt = made.layer.format if made else measured.choice.activations[source]
-    real = node.op.compute([fmt.dequantize(run.inputs[0])], node.params)
-    return (run.layer.format.dequantize(run.output) - real).reshape(-1, node.shape[-1])
+    fmt = made.format if made else measured.choice.activations[source]
+    inputs, output = measured.inputs(node.name), np.concatenate(measured.outputs(node.name))
+    real = node.op.compute([fmt.dequantize(np.concatenate(inputs))], node.params)
+    return (layer.format.dequantize(output) - real).reshape(-1, node.shape[-1])
 
 
 def test_learned_constants_reach_the_integers_and_help() -> None:
@@ -175,7 +176,7 @@ def test_learned_constants_reach_the_integers_and_help() -> None:
     assert choice.values
     quant = quantize(meter.graph, "q7", choice.activations, choice.params, choice.values)
     for layer in quant.nodes:
-        run = learned.layers[layer.name].layer
+        run = learned.layers[layer.name]
         assert all(np.array_equal(layer.params[r], run.params[r]) for r in layer.params)
         assert layer.node is meter.graph.node(layer.name)
 
@@ -187,6 +188,18 @@ def test_inputs_that_depend_on_each_other_do_not_stop_the_rounding() -> None:
     assert np.isfinite(factor).all()
     assert np.array_equal(factor, np.triu(factor))
     assert np.allclose(factor @ factor.T, products, atol=1e-3 * np.trace(products))
+
+
+def test_one_such_part_does_not_change_how_another_is_rounded() -> None:
+    r = rng(3)
+    few, many = r.standard_normal((3, 20)), r.standard_normal((60, 20))
+    products = np.stack([few.T @ few, many.T @ many])
+    weights, order = r.uniform(-100, 100, (2, 5, 20)), np.arange(20)[None]
+    both = round_compensated(weights, products, *limits(20), order.repeat(2, axis=0))
+    for part in range(2):
+        own = slice(part, part + 1)
+        alone = round_compensated(weights[own], products[own], *limits(20), order)
+        assert np.array_equal(both[own], alone)
 
 
 def test_four_bit_weights_learn_to_cancel_their_errors() -> None:
