@@ -13,9 +13,9 @@ from mcu_export.quantgraph import QuantNode
 from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.simulate import quantize_float32, simulate_layer
 
-# Every fourth sample is a batch of its own, if these are enough: most changes of a format show on
+# Every eighth sample is a batch of its own, if these are enough: most changes of a format show on
 # few samples that they are for the worse.
-FIRST, LEAST_FIRST = 4, 8
+FIRST, LEAST_FIRST = 8, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +74,17 @@ class Batch:
 
 
 def in_batches(graph: Graph, samples: Mapping[str, Array]) -> tuple[Batch, ...]:
-    """The samples in two batches, the first with one of :data:`FIRST`; in one if there are few."""
+    """The samples in batches: every eighth, as many between them, every second of the others, ...
+
+    Few samples are one batch.
+    """
     count = len(next(iter(samples.values())))
-    if count < FIRST * LEAST_FIRST:
-        return (Batch(graph, samples),)
-    first = np.arange(count) % FIRST == 0
+    step = FIRST if count >= FIRST * LEAST_FIRST else 1
+    offsets = [(step, 0)]
+    while step > 1:
+        offsets.append((step, step // 2))
+        step //= 2
     return tuple(
-        Batch(graph, {name: array[some] for name, array in samples.items()})
-        for some in (first, ~first)
+        Batch(graph, {name: np.ascontiguousarray(x[offset::step]) for name, x in samples.items()})
+        for step, offset in offsets
     )

@@ -110,3 +110,12 @@ def require(condition: bool, what: str, fix: str = "") -> None:
 def elements(shape: Shape) -> int:
     """Number of elements of a tensor of that shape."""
     return math.prod(shape)
+
+
+def sums(x: Array, weights: Array) -> Array:
+    """Sums of products of the last axis of ``x`` with each row of ``weights`` (out, in).
+
+    One product of matrices: numpy would make many small ones of an ``x`` with more axes.
+    """
+    y: Array = x.reshape(-1, x.shape[-1]) @ weights.T
+    return y.reshape(*x.shape[:-1], len(weights))

@@ -16,6 +16,7 @@ from mcu_export.ops.base import (
     Shape,
     elements,
     require,
+    sums,
 )
 from mcu_export.ops.windows import pad_image, patches, window_output
 
@@ -51,7 +52,7 @@ class Conv2D(Op):
         x = pad_image(inputs[0], self.padding)
         kernel = (weights.shape[1], weights.shape[2])
         columns = patches(x, kernel, self.strides, self.dilation)
-        y = columns @ weights.reshape(weights.shape[0], -1).T
+        y = sums(columns, weights.reshape(len(weights), -1))
         y += params["bias"]
         return self.limits.apply(y)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mcu_export.ops.base import UNLIMITED, Array, Limits, Op, Params, Shape, elements, require
+from mcu_export.ops.base import UNLIMITED, Array, Limits, Op, Params, Shape, elements, require, sums
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Dense(Op):
         return *shape[:-1], int(weights.shape[0])
 
     def compute(self, inputs: Sequence[Array], params: Params) -> Array:
-        y = inputs[0] @ params["weights"].T
+        y = sums(inputs[0], params["weights"])
         y += params["bias"]
         return self.limits.apply(y)
 

@@ -18,6 +18,7 @@ from mcu_export.ops.base import (
     Shape,
     elements,
     require,
+    sums,
 )
 
 
@@ -55,7 +56,7 @@ class TransposeConv2D(Op):
             for column in range(weights.shape[2]):
                 rows = slice(row, row + x.shape[1] * step_y, step_y)
                 columns = slice(column, column + x.shape[2] * step_x, step_x)
-                full[:, rows, columns] += x @ weights[:, row, column].T
+                full[:, rows, columns] += sums(x, weights[:, row, column])
         top, left = self.padding.top, self.padding.left
         cut = full[:, top : top + height, left : left + width]
         return self.limits.apply(cut + params["bias"])

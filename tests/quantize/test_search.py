@@ -121,10 +121,11 @@ def test_what_is_worse_is_given_up_on_the_first_batch() -> None:
 def test_few_samples_are_one_batch() -> None:
     graph = after_passes(toy())
     enough = FIRST * LEAST_FIRST
-    for count, batches in ((enough - 1, 1), (enough, 2)):
+    for count, sizes in ((enough - 1, [63]), (enough, [8, 8, 16, 32]), (70, [9, 9, 17, 35])):
         meter = Meter(graph, draw(graph, count))
-        assert len(meter.batches) == batches
-        assert sum(batch.count for batch in meter.batches) == count
+        assert [batch.count for batch in meter.batches] == sizes
+        whole = np.sort(np.concatenate(meter.real("in")).ravel())
+        assert np.array_equal(whole, np.sort(meter.samples["in"].ravel()))
 
 
 def test_the_same_integers_of_other_constants_do_not_run_again() -> None:
