@@ -13,8 +13,7 @@ from mcu_export.quantgraph import QuantNode
 from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.simulate import quantize_float32, simulate_layer
 
-# Every eighth sample is a batch of its own, if these are enough: most changes of a format show on
-# few samples that they are for the worse.
+# The first batch has every eighth sample, where these are enough.
 FIRST, LEAST_FIRST = 8, 8
 
 

@@ -74,8 +74,8 @@ class Measured:
 
 # Relative distances below are none.
 SMALLEST = 1e-5
-# What errs more on the first batch by so many standard errors is given up.
-CERTAIN = 0.5
+# What errs more by so many standard errors is given up, after any batch.
+CERTAIN = 1.0
 
 
 class Meter:
@@ -123,7 +123,7 @@ class Meter:
     def better(self, choice: Choice, best: Measured) -> Measured | None:
         """``choice`` measured; None if it is no better than ``best``.
 
-        Where that shows on the first batch, the others are not run.
+        Most changes of a format show on the first batch that they are not, and no other is run.
         """
         self.measured += 1
         layers, formats = self._made(choice)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 
 import numpy as np
 
@@ -57,10 +57,12 @@ class AveragePool2D(Op):
         return self.limits.apply(total / counts[:, :, None].astype(x.dtype))
 
 
+@lru_cache
 def window_counts(
     shape: Shape, kernel: tuple[int, int], strides: tuple[int, int], padding: Padding
 ) -> Array:
     """(out_h, out_w) number of elements of each window that lie inside the image (H, W, C)."""
     ones = pad_image(np.ones((1, shape[0], shape[1], 1), np.int64), padding)
-    counts: Array = np.sum(taps(ones, kernel, strides, (1, 1)), axis=0)
-    return counts[0, :, :, 0]
+    counts: Array = np.sum(taps(ones, kernel, strides, (1, 1)), axis=0)[0, :, :, 0]
+    counts.flags.writeable = False
+    return counts
