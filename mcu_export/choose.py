@@ -8,7 +8,7 @@ best of the four methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,8 +16,10 @@ import numpy as np
 
 from mcu_export.calibrate import Ranges, calibrate
 from mcu_export.choose_ranges import best_ranges
-from mcu_export.descent import change_count, descend
+from mcu_export.descent import descend
+from mcu_export.efforts import EFFORTS, Effort, rounding_count, sample_count
 from mcu_export.graph import Graph, check
+from mcu_export.input_formats import inputs_by_labels
 from mcu_export.logits import finest, logits_of
 from mcu_export.narrow import narrow
 from mcu_export.ops.base import Array
@@ -33,87 +35,20 @@ from mcu_export.rounding import (
 )
 from mcu_export.samples import spread
 from mcu_export.schemes.affine_formats import AFFINE_SCHEMES
+from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.schemes.widths import UNIFORM, Widths
-from mcu_export.search import Choice, Measured, Meter, layer_work
+from mcu_export.search import Choice, Measured, Meter
 
 OUTPUT = "output"
+NO_FORMATS: Mapping[str, PowerOfTwo] = {}
 START = "mse"
 
 
-@dataclass(frozen=True)
-class Effort:
-    """What a search may cost; every figure is a count, so that results do not depend on time.
-
-    Attributes:
-        work: multiply-accumulates of one run over the samples; bounds how many are used, where
-            they are more than :data:`USUAL_SAMPLES`.
-        in_all: what all runs may cost, as :func:`mcu_export.search.layer_work` counts it; half of
-            it for the descent. Long networks are searched with fewer samples, then in part.
-        samples: least and most samples; more of small networks, see :data:`CHEAP`.
-        rounds: most rounds of the descent.
-        strengths: of equalization; the best at the output is kept.
-        roles: constants whose formats are searched.
-        roundings: times that rounding is learned, with a round of descent between.
-        taps: layers that sum over more products keep their weights.
-        rounding_samples: most samples that rounding is learned on; never fewer than above.
-    """
-
-    work: int
-    in_all: int
-    samples: tuple[int, int]
-    rounds: int
-    strengths: tuple[float, ...]
-    roles: tuple[str, ...]
-    roundings: int
-    taps: int
-    rounding_samples: int
-
-
-GIGA = 1_000_000_000
-EFFORTS: Mapping[str, Effort] = {
-    "fast": Effort(
-        work=GIGA * 4 // 5,
-        in_all=75 * GIGA,
-        samples=(4, 128),
-        rounds=3,
-        strengths=(0.25,),
-        roles=("weights",),
-        roundings=1,
-        taps=4096,
-        rounding_samples=256,
-    ),
-    "good": Effort(
-        work=GIGA * 4 // 5,
-        in_all=1000 * GIGA,
-        samples=(8, 256),
-        rounds=3,
-        strengths=(0.0, 0.25, 0.5),
-        roles=("weights", "bias"),
-        roundings=1,
-        taps=4096,
-        rounding_samples=512,
-    ),
-    "best": Effort(
-        work=3 * GIGA,
-        in_all=10_000 * GIGA,
-        samples=(16, 1024),
-        rounds=4,
-        strengths=(0.0, 0.25, 0.375, 0.5, 0.75),
-        roles=("weights", "bias"),
-        roundings=2,
-        taps=8192,
-        rounding_samples=1024,
-    ),
-}
-USUAL_SAMPLES = 16
-# Networks so small that a run costs this fraction of ``work`` get more samples: small dense layers
-# see few different inputs in each.
-CHEAP = 8
 # Equalization looks at the largest values only and costs one run in float.
 EQUALIZE_SAMPLES = 128
 # Methods for the ranges of the affine schemes are compared on so many samples, least and most, and
 # with so many multiply-accumulates for each method.
-RANGE_SAMPLES, RANGE_WORK = (16, 256), 2 * GIGA
+RANGE_SAMPLES, RANGE_WORK = (16, 256), 2_000_000_000
 # Rounds of descent between activations with fewer bits and still fewer or more.
 NARROWED = 2
 
@@ -128,6 +63,7 @@ def choose_network(
     calibration: str,
     effort: str = "fast",
     progress: Progress = lambda done, total: None,
+    labels: Array | None = None,
 ) -> QuantGraph:
     """The integer network of a float one.
 
@@ -140,9 +76,12 @@ def choose_network(
         calibration: ``output`` or a method for single tensors.
         effort: one of :data:`EFFORTS`; only for ``output`` of power-of-two schemes.
         progress: called with steps done and in all.
+        labels: class of each sample; only for ``output`` of q7, whose inputs then get the formats
+            that cost the least loss.
 
     Raises:
         UnsupportedLayerError: a layer that the scheme has no arithmetic for.
+        UsageError: labels that do not fit the network.
     """
     if calibration != OUTPUT:
         return quantize_network(graph, ranges, scheme, calibration)
@@ -150,7 +89,11 @@ def choose_network(
         least, most = RANGE_SAMPLES
         count = min(max(RANGE_WORK // max(graph.macs(), 1), least), most)
         return best_ranges(graph, ranges, part(samples, count), scheme)
-    best = search(graph, ranges, samples, UNIFORM[scheme], EFFORTS[effort], progress)
+    inputs = NO_FORMATS
+    if labels is not None:
+        activations, _ = choose_formats(graph, ranges, UNIFORM[scheme], START)
+        inputs = inputs_by_labels(graph, samples, labels, activations)
+    best = search(graph, ranges, samples, UNIFORM[scheme], EFFORTS[effort], progress, inputs)
     choice = finished(best)
     return quantize(
         best.graph, scheme, choice.activations, choice.params, choice.values, choice.used_bits
@@ -187,10 +130,12 @@ def search(
     widths: Widths,
     effort: Effort,
     progress: Progress = lambda done, total: None,
+    inputs: Mapping[str, PowerOfTwo] = NO_FORMATS,
 ) -> Found:
     """The choice with the smallest output error that the effort finds.
 
-    Never worse than least squares per tensor on the network as it is.
+    Never worse than least squares per tensor on the network as it is. ``inputs`` are formats of
+    inputs that are not searched.
     """
     few = part(samples, EQUALIZE_SAMPLES)
     used = part(samples, sample_count(graph, effort))
@@ -201,16 +146,16 @@ def search(
     # doubt: a finer step gains more. Elsewhere, somebody may need just these numbers.
     typical = widths.activations == 8 and logits_of(graph) is not None
     meter_of = partial(Meter, typical=typical)
-    plain = Choice(*choose_formats(graph, ranges, widths, START))
+    plain = _start(graph, ranges, widths, inputs)
     unchanged = meter_of(graph, used)
     best = Found(unchanged, unchanged.measure(plain))
     for index, made in enumerate(graphs):
         seen = ranges if made is graph else calibrate(made, few)
-        start = Choice(*choose_formats(made, seen, widths, START))
+        start = _start(made, seen, widths, inputs)
         meter, step = meter_of(made, used), _scaled(progress, index, total)
         share = effort.in_all / 2 / len(graphs)
-        ended = descend(meter, start, effort.rounds, effort.roles, step, share)
-        found = Found(meter, _narrowed(meter, ended, effort, share))
+        ended = descend(meter, start, effort.rounds, effort.roles, step, share, inputs)
+        found = Found(meter, _narrowed(meter, ended, effort, share, inputs))
         best = min(best, found, key=lambda one: one.measured.error)
     # With nothing but 16 bits there is little to make up for, and few samples would be fitted.
     weights = adapted_weights if narrow_layers else compensated_weights
@@ -221,12 +166,21 @@ def search(
         if index:
             step = _scaled(progress, done, total)
             meter = meter_of(best.graph, used)
-            choice = descend(meter, choice, 1, effort.roles, step, effort.in_all / 4).choice
+            work = effort.in_all / 4
+            choice = descend(meter, choice, 1, effort.roles, step, work, inputs).choice
         step, meter = _scaled(progress, done + 1, total), meter_of(best.graph, many)
         tried, work = (weights, corrected_bias), effort.in_all / 2
         now = learn_rounding(meter, meter.measure(choice), effort.taps, step, work, tried)
         best = Found(meter, now)
     return best
+
+
+def _start(
+    graph: Graph, ranges: Ranges, widths: Widths, inputs: Mapping[str, PowerOfTwo]
+) -> Choice:
+    """Least squares per tensor, but for the inputs that are given."""
+    activations, params = choose_formats(graph, ranges, widths, START)
+    return Choice({**activations, **inputs}, params)
 
 
 def _equalized(
@@ -247,46 +201,19 @@ def _equalized(
     return [check(one, "equalize") for one in dict.fromkeys(made)]
 
 
-def _narrowed(meter: Meter, ended: Measured, effort: Effort, work: float) -> Measured:
+def _narrowed(
+    meter: Meter, ended: Measured, effort: Effort, work: float, fixed: Collection[str]
+) -> Measured:
     """Narrowed where that helps; formats that were best before it are then searched once more."""
     best = narrow(meter, ended)
     for _ in range(NARROWED if best.choice.used_bits else 0):
-        again = narrow(meter, descend(meter, best.choice, 1, effort.roles, work=work / NARROWED))
+        share = work / NARROWED
+        once_more = descend(meter, best.choice, 1, effort.roles, work=share, fixed=fixed)
+        again = narrow(meter, once_more)
         if again.error >= best.error:
             break
         best = again
     return best
-
-
-def sample_count(graph: Graph, effort: Effort) -> int:
-    """How many samples a search uses: so many that a round of descent is within the effort."""
-    least, most = effort.samples
-    shapes = graph.shapes()
-    changes = change_count(graph, effort.roles)
-    per_round = sum(layer_work(node, shapes) for node in graph.nodes) * changes
-    share = int(effort.in_all / 2 / len(effort.strengths))
-    usual = max(effort.work // max(graph.macs(), 1), USUAL_SAMPLES)
-    return min(max(min(usual, share // max(per_round, 1)), least), _most(most, graph, effort))
-
-
-def _most(samples: int, graph: Graph, effort: Effort) -> int:
-    """So many samples, or more where a run over them costs next to nothing."""
-    return max(samples, effort.work // CHEAP // max(graph.macs(), 1))
-
-
-def rounding_count(graph: Graph, effort: Effort) -> int:
-    """On how many samples rounding is learned: all layers can be within half of the effort.
-
-    Weights are fitted to more numbers than formats are, so it takes more samples.
-    """
-    shapes = graph.shapes()
-    one_run = sum(layer_work(node, shapes) for node in graph.nodes)
-    # Two remedies for all layers, each layer run before and after; then the same two for each layer
-    # alone, which runs about half of the network.
-    runs = 4 + sum("weights" in node.params for node in graph.nodes)
-    possible = int(effort.in_all / 2) // max(one_run * runs, 1)
-    most = _most(effort.rounding_samples, graph, effort)
-    return max(sample_count(graph, effort), min(possible, most))
 
 
 def part(samples: Mapping[str, Array], count: int) -> dict[str, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 from mcu_export.graph import Graph
@@ -18,10 +18,11 @@ def change_count(graph: Graph, roles: tuple[str, ...]) -> int:
     return sum(1 for _ in _changes(graph, roles))
 
 
-def _changes(graph: Graph, roles: tuple[str, ...]) -> Iterator[Change]:
+def _changes(graph: Graph, roles: tuple[str, ...], fixed: Collection[str] = ()) -> Iterator[Change]:
     """One function per tensor that adds frac bits to its format, in the order of the network."""
     for tensor in graph.inputs:
-        yield _activation_change(tensor.name)
+        if tensor.name not in fixed:
+            yield _activation_change(tensor.name)
     for node in graph.nodes:
         for role in node.params:
             if role in roles:
@@ -56,6 +57,7 @@ def descend(
     roles: tuple[str, ...] = ("weights",),
     progress: Callable[[int, int], None] = lambda done, total: None,
     work: float = math.inf,
+    fixed: Collection[str] = (),
 ) -> Measured:
     """Coordinate descent on the output error; never worse than ``start``.
 
@@ -71,11 +73,12 @@ def descend(
         roles: constants whose formats are changed too.
         progress: called with tensors done and in all.
         work: that may be done, as :func:`mcu_export.search.layer_work` counts it.
+        fixed: inputs that keep their formats.
     """
     best, end = meter.measure(start), meter.work + work
-    changes = list(_changes(meter.graph, roles))
+    changes = list(_changes(meter.graph, roles, fixed))
     if meter.round_work(len(changes)) > work:
-        first = len(meter.graph.inputs)
+        first = len(meter.graph.inputs) - len(fixed)
         changes[first:] = reversed(changes[first:])
     for round_ in range(rounds):
         begun = best.error

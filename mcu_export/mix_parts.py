@@ -9,17 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from mcu_export.calibrate import Ranges, calibrate
-from mcu_export.choose import (
-    EQUALIZE_SAMPLES,
-    START,
-    Effort,
-    Found,
-    part,
-    rounding_count,
-    sample_count,
-    search,
-)
+from mcu_export.choose import EQUALIZE_SAMPLES, START, Found, part, search
 from mcu_export.descent import descend
+from mcu_export.efforts import Effort, rounding_count, sample_count
 from mcu_export.graph import Graph, check
 from mcu_export.mix import Narrow, Parts, Progress, narrow_constants, parts_of
 from mcu_export.narrow import narrow

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from mcu_export.calibrate import Ranges
-from mcu_export.choose import Effort, Found
+from mcu_export.choose import Found
+from mcu_export.efforts import Effort
 from mcu_export.errors import VerificationError
 from mcu_export.evaluate import evaluate
 from mcu_export.graph import Graph

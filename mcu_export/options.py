@@ -10,7 +10,8 @@ from pathlib import Path
 from mcu_export.backends import backend_of
 from mcu_export.budgets import Budgets
 from mcu_export.build import boards
-from mcu_export.choose import EFFORTS, OUTPUT
+from mcu_export.choose import OUTPUT
+from mcu_export.efforts import EFFORTS
 from mcu_export.emit import emitted
 from mcu_export.errors import UsageError
 from mcu_export.mix_costs import Limits
@@ -25,9 +26,9 @@ from mcu_export.schemes.widths import MIXED
 class Options:
     """What a user can choose; every field is an option of ``mcu-export export``.
 
-    An empty ``scheme`` is that of a quantized file, else q7. ``max_macs_cost``, ``max_drop``,
-    ``sample_labels`` and ``executor`` are for the search of ``mixed``; the last one is a text of
-    ``--executor`` or any ``concurrent.futures`` executor.
+    An empty ``scheme`` is that of a quantized file, else q7. ``max_macs_cost``, ``max_drop`` and
+    ``executor`` are for the search of ``mixed``; the last one is a text of ``--executor`` or any
+    ``concurrent.futures`` executor. ``sample_labels`` are for ``max_drop`` and for ``q7``.
     """
 
     name: str = ""
@@ -103,13 +104,14 @@ def _check_mix_options(options: Options) -> None:
     of_mix = {
         "--max-macs-cost": options.max_macs_cost is not None,
         "--max-drop": options.max_drop is not None,
-        "--sample-labels": bool(options.sample_labels),
         "--executor": bool(options.executor),
     }
     given = [option for option, is_given in of_mix.items() if is_given]
     if given and options.scheme != MIXED:
         what = "only the search for a mix of widths can use this"
         raise UsageError(what, where=given[0], fix=f"add --scheme {MIXED}")
-    if options.sample_labels and options.max_drop is None:
-        what, fix = "labels are for a limit on the lost accuracy", "add --max-drop POINTS"
+    searched = (options.scheme or "q7") == "q7" and (options.calibration or OUTPUT) == OUTPUT
+    if options.sample_labels and options.max_drop is None and not searched:
+        what = "labels are for a limit on the lost accuracy, and for the inputs of q7"
+        fix = f"add --scheme {MIXED} --max-drop POINTS, or use --scheme q7 --calibration {OUTPUT}"
         raise UsageError(what, where="--sample-labels", fix=fix)

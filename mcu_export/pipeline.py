@@ -12,7 +12,8 @@ from typing import Any
 from mcu_export.backends import backend_of
 from mcu_export.budgets import check_model
 from mcu_export.calibrate import Ranges, calibrate
-from mcu_export.choose import EFFORTS, OUTPUT, choose_network
+from mcu_export.choose import OUTPUT, choose_network
+from mcu_export.efforts import EFFORTS
 from mcu_export.errors import ModelFileError, SamplesError, UsageError
 from mcu_export.executors import open_executor
 from mcu_export.fit import fit
@@ -186,8 +187,10 @@ def _quantized(
     # Integers are real values here, too; each stage takes what it needs as floats.
     ranges = calibrate(source.graph, samples, lambda n: progress("calibrate", n, count))
     calibration = options.calibration or OUTPUT
+    labels = load_labels(options.sample_labels, count) if options.sample_labels else None
     if scheme == MIXED and calibration == OUTPUT:
-        mixed = _mixed(source.graph, ranges, samples, options, partial(progress, "formats"))
+        formats_progress = partial(progress, "formats")
+        mixed = _mixed(source.graph, ranges, samples, labels, options, formats_progress)
         return mixed.quant, mixed
     quant = choose_network(
         source.graph,
@@ -197,6 +200,7 @@ def _quantized(
         calibration,
         options.effort,
         partial(progress, "formats"),
+        labels,
     )
     return quant, None
 
@@ -205,6 +209,7 @@ def _mixed(
     graph: Graph,
     ranges: Ranges,
     samples: Mapping[str, Array],
+    labels: Array | None,
     options: Options,
     progress: Callable[[int, int], None],
 ) -> Mixed:
@@ -218,8 +223,6 @@ def _mixed(
         flash = sum(step.weight_bytes for step in program.steps)
         return Costs(flash, layout.arena_bytes, macs_cost(quant))
 
-    count = len(next(iter(samples.values())))
-    labels = load_labels(options.sample_labels, count) if options.sample_labels else None
     effort = EFFORTS[options.effort]
     with open_executor(options.executor) as executor:
         return search_mix(

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from mcu_export.backends import BACKENDS
 from mcu_export.build import boards
-from mcu_export.choose import EFFORTS, OUTPUT
+from mcu_export.choose import OUTPUT
+from mcu_export.efforts import EFFORTS
 from mcu_export.emit import EMITS
 from mcu_export.ops import OPS
 from mcu_export.program import LEVELS

@@ -121,7 +121,7 @@ from mcu_export.errors import UsageError
     "--sample-labels",
     default="",
     metavar="F.npz:KEY",
-    help="Classes of --samples for --max-drop; without, no more answers may differ from float.",
+    help="Classes of --samples, for the input's format (q7) and --max-drop.",
 )
 @click.option(
     "--executor",

@@ -20,15 +20,8 @@ import numpy as np
 
 from mcu_export.backends import BACKENDS
 from mcu_export.calibrate import calibrate
-from mcu_export.choose import (
-    EFFORTS,
-    EQUALIZE_SAMPLES,
-    Effort,
-    choose_network,
-    part,
-    rounding_count,
-    search,
-)
+from mcu_export.choose import EQUALIZE_SAMPLES, choose_network, part, search
+from mcu_export.efforts import EFFORTS, Effort, rounding_count
 from mcu_export.evaluate import evaluate
 from mcu_export.graph import Graph
 from mcu_export.loaders import load
@@ -54,12 +47,13 @@ CIFAR = "mlperf_tiny/image_classification/cifar10_test_jpeg_1000.npz"
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A float network, samples to choose on, samples to measure on, and their labels, if any."""
+    """A float network, samples to choose on, samples to measure on, and labels of both, if any."""
 
     graph: Graph
     calibration: Mapping[str, Array]
     evaluation: Mapping[str, Array]
     labels: Array | None
+    calibration_labels: Array | None
 
 
 def speech(model: str, step: str, columns: int) -> Case:
@@ -69,7 +63,8 @@ def speech(model: str, step: str, columns: int) -> Case:
         for part in ("calibration", "evaluation")
     ]
     chosen, measured = (_shaped(graph, part["mfcc"][:, :, :columns]) for part in parts)
-    return Case(graph, chosen, measured, parts[1]["label"].astype(np.int64))
+    known, labels = (part["label"].astype(np.int64) for part in parts)
+    return Case(graph, chosen, measured, labels, known)
 
 
 def images(model: str, enlarge: int, scale: float, labeled: bool) -> Case:
@@ -77,8 +72,8 @@ def images(model: str, enlarge: int, scale: float, labeled: bool) -> Case:
     file = np.load(DATA / CIFAR)
     x = file["x"].astype(np.float32) * np.float32(scale)
     x = x.repeat(enlarge, axis=1).repeat(enlarge, axis=2)
-    labels = file["y"][1::2].astype(np.int64) if labeled else None
-    return Case(graph, _shaped(graph, x[::2]), _shaped(graph, x[1::2]), labels)
+    known, labels = (file["y"][first::2].astype(np.int64) if labeled else None for first in (0, 1))
+    return Case(graph, _shaped(graph, x[::2]), _shaped(graph, x[1::2]), labels, known)
 
 
 def _graph(model: str) -> Graph:
@@ -134,6 +129,12 @@ def _searched(scheme: str, effort: str, case: Case) -> QuantGraph:
     return choose_network(case.graph, ranges, case.calibration, scheme, "output", effort)
 
 
+def _labeled(case: Case) -> QuantGraph:
+    """The same with labels of the samples that it is chosen on."""
+    ranges, labels = calibrate(case.graph, case.calibration), case.calibration_labels
+    return choose_network(case.graph, ranges, case.calibration, "q7", "output", labels=labels)
+
+
 def _mix(case: Case) -> Mixed:
     """What ``--scheme mixed`` gives without limits."""
     ranges = calibrate(case.graph, case.calibration)
@@ -172,6 +173,7 @@ METHODS: Mapping[str, Method] = {
     ),
     "q7 search, learned rounding": partial(_search, replace(FAST, strengths=(0.0,))),
     "q7 output fast": partial(_searched, "q7", "fast"),
+    "q7 output fast, labels": _labeled,
     "q7 output good": partial(_searched, "q7", "good"),
     "q7 output best": partial(_searched, "q7", "best"),
     "q15 output fast": partial(_searched, "q15", "fast"),

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mcu_export.calibrate import calibrate
-from mcu_export.choose import EFFORTS, choose_network, finished, search
+from mcu_export.choose import choose_network, finished, search
+from mcu_export.efforts import EFFORTS
 from mcu_export.evaluate import evaluate
 from mcu_export.graph import Graph
 from mcu_export.loaders.base import GraphBuilder

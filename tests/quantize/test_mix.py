@@ -14,7 +14,7 @@ import pytest
 
 from mcu_export.backends import BACKENDS
 from mcu_export.calibrate import calibrate
-from mcu_export.choose import EFFORTS
+from mcu_export.efforts import EFFORTS
 from mcu_export.errors import BudgetError, UsageError, VerificationError
 from mcu_export.executors import open_executor
 from mcu_export.graph import run_float

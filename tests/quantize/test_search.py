@@ -8,15 +8,9 @@ import numpy as np
 import pytest
 
 from mcu_export.calibrate import calibrate
-from mcu_export.choose import (
-    CHEAP,
-    EFFORTS,
-    choose_network,
-    rounding_count,
-    sample_count,
-    search,
-)
+from mcu_export.choose import choose_network, search
 from mcu_export.descent import change_count, descend
+from mcu_export.efforts import CHEAP, EFFORTS, rounding_count, sample_count
 from mcu_export.evaluate import evaluate
 from mcu_export.graph import Graph
 from mcu_export.loaders.base import GraphBuilder
