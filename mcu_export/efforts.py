@@ -42,8 +42,8 @@ class Effort:
 GIGA = 1_000_000_000
 EFFORTS: Mapping[str, Effort] = {
     "fast": Effort(
-        work=GIGA * 4 // 5,
-        in_all=75 * GIGA,
+        work=GIGA * 8 // 5,
+        in_all=150 * GIGA,
         samples=(4, 128),
         rounds=3,
         strengths=(0.25,),
@@ -53,7 +53,7 @@ EFFORTS: Mapping[str, Effort] = {
         rounding_samples=256,
     ),
     "good": Effort(
-        work=GIGA * 4 // 5,
+        work=GIGA * 8 // 5,
         in_all=1000 * GIGA,
         samples=(8, 256),
         rounds=3,
