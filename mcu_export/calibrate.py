@@ -17,7 +17,8 @@ from mcu_export.ops.base import Array
 
 BINS = 4096
 BATCH_ELEMENTS = 4_000_000
-# Exponents of ranges whose number of bins to one a float32 holds, and with it their smallest value.
+# Ranges with exponents beyond are sorted into bins in float64: of tiny ones a float32 cannot hold
+# the number of bins in 1.
 NEAR_ONE = 60
 
 
@@ -68,7 +69,7 @@ class Observer:
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._widen(max(-low, high))
         assert self.exponent is not None
-        if abs(self.exponent) > NEAR_ONE:
+        if flat.dtype != np.float32 or abs(self.exponent) > NEAR_ONE:
             flat = flat.astype(np.float64)
         scaled = flat * flat.dtype.type(BINS / 2.0 ** (self.exponent + 1))
         index = np.floor(scaled, out=scaled).astype(np.intp)

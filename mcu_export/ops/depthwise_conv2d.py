@@ -59,7 +59,7 @@ class DepthwiseConv2D(Op):
         count, height, width, channels = x.shape
         padded = (height + p.top + p.bottom, width + p.left + p.right, shape[2])
         multiplier = shape[2] // channels
-        size = min(max(BLOCK_ELEMENTS // elements(padded), 1), count)
+        size = max(min(BLOCK_ELEMENTS // elements(padded), count), 1)
         block = np.zeros((size, *padded), x.dtype)
         inside = block[:, p.top : p.top + height, p.left : p.left + width]
         seen, factors = (_rows if self.strides[1] == 1 else _windows)(self, block, weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from mcu_export.ops.base import Array, Padding, Shape, require
+from mcu_export.ops.base import Array, Padding, Shape, elements, require
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
@@ -91,4 +91,4 @@ def patches(
 ) -> Array:
     """im2col of the padded ``x``: (N, out_h, out_w, kernel_h * kernel_w * C)."""
     seen = windows(x, kernel, strides, dilation)
-    return seen.reshape(*seen.shape[:3], -1)
+    return seen.reshape(*seen.shape[:3], elements(seen.shape[3:]))

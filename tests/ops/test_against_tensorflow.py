@@ -133,6 +133,14 @@ def test_depthwise_dilated(tf: ModuleType) -> None:
     close(op.compute([x], {"weights": w[..., 0], "bias": np.zeros(3, np.float32)}), expected)
 
 
+def test_no_samples_give_no_outputs() -> None:
+    x, bias = np.zeros((0, 5, 5, 4), np.float32), np.zeros(4, np.float32)
+    conv = {"weights": np.ones((4, 3, 3, 4), np.float32), "bias": bias}
+    depthwise = {"weights": np.ones((3, 3, 4), np.float32), "bias": bias}
+    assert Conv2D().compute([x], conv).shape == (0, 3, 3, 4)
+    assert DepthwiseConv2D().compute([x], depthwise).shape == (0, 3, 3, 4)
+
+
 @pytest.mark.parametrize("strides", [(2, 1), (1, 2)])
 def test_depthwise_with_unequal_strides(strides: tuple[int, int]) -> None:
     """TensorFlow has none: those of stride 1, where they lie."""
