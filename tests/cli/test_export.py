@@ -46,6 +46,21 @@ def test_export_json_is_the_manifest(cli, small_samples: str, tmp_path: Path) ->
     )
 
 
+def test_labels_of_the_samples(cli, tmp_path: Path) -> None:
+    with np.load(KWS / "calibration.npz") as file:
+        few = {"x": file["features"][:40], "y": file["labels"][:40], "strange": np.full(40, 12)}
+    np.savez(tmp_path / "few.npz", **few)
+    samples = ("--samples", f"{tmp_path / 'few.npz'}:x", "-o", tmp_path / "out")
+    for key, code, told in (
+        ("y", 0, ""),
+        ("x", 5, "no array of 40 labels"),
+        ("strange", 2, "label 12 is none of the 12 classes"),
+    ):
+        labels = ("--sample-labels", f"{tmp_path / 'few.npz'}:{key}")
+        done = cli("export", MODEL, *samples, *labels)
+        assert (done.code, told in done.err) == (code, True), key
+
+
 def test_two_exports_give_the_same_bytes_wherever_they_are(
     exported: Path, small_samples: str, tmp_path: Path
 ) -> None:
