@@ -17,7 +17,7 @@ import numpy as np
 from mcu_export.calibrate import Ranges, calibrate
 from mcu_export.choose_ranges import best_ranges
 from mcu_export.descent import descend
-from mcu_export.efforts import EFFORTS, Effort, rounding_count, sample_count
+from mcu_export.efforts import EFFORTS, GIGA, Effort, rounding_count, sample_count
 from mcu_export.graph import Graph, check
 from mcu_export.input_formats import inputs_by_labels
 from mcu_export.logits import finest, logits_of
@@ -48,7 +48,7 @@ START = "mse"
 EQUALIZE_SAMPLES = 128
 # Methods for the ranges of the affine schemes are compared on so many samples, least and most, and
 # with so many multiply-accumulates for each method.
-RANGE_SAMPLES, RANGE_WORK = (16, 256), 2_000_000_000
+RANGE_SAMPLES, RANGE_WORK = (16, 256), 2 * GIGA
 # Rounds of descent between activations with fewer bits and still fewer or more.
 NARROWED = 2
 
@@ -77,7 +77,7 @@ def choose_network(
         effort: one of :data:`EFFORTS`; only for ``output`` of power-of-two schemes.
         progress: called with steps done and in all.
         labels: class of each sample; only for ``output`` of q7, whose inputs then get the formats
-            that cost the least loss.
+            that cost the fewest right answers.
 
     Raises:
         UnsupportedLayerError: a layer that the scheme has no arithmetic for.
@@ -152,27 +152,28 @@ def search(
     for index, made in enumerate(graphs):
         seen = ranges if made is graph else calibrate(made, few)
         start = _start(made, seen, widths, inputs)
-        meter, step = meter_of(made, used), _scaled(progress, index, total)
+        meter = unchanged if made is graph else meter_of(made, used)
+        step = _scaled(progress, index, total)
         share = effort.in_all / 2 / len(graphs)
         ended = descend(meter, start, effort.rounds, effort.roles, step, share, inputs)
         found = Found(meter, _narrowed(meter, ended, effort, share, inputs))
         best = min(best, found, key=lambda one: one.measured.error)
     # With nothing but 16 bits there is little to make up for, and few samples would be fitted.
     weights = adapted_weights if narrow_layers else compensated_weights
-    many = part(samples, rounding_count(best.graph, effort))
+    remedies = (weights, corrected_bias)
+    if not effort.roundings:
+        return best
+    formats, now = best.meter, best.measured
+    rounder = meter_of(best.graph, part(samples, rounding_count(best.graph, effort)))
     for index in range(effort.roundings):
         done = len(graphs) + 2 * index
-        choice = best.measured.choice
         if index:
-            step = _scaled(progress, done, total)
-            meter = meter_of(best.graph, used)
-            work = effort.in_all / 4
-            choice = descend(meter, choice, 1, effort.roles, step, work, inputs).choice
-        step, meter = _scaled(progress, done + 1, total), meter_of(best.graph, many)
-        tried, work = (weights, corrected_bias), effort.in_all / 2
-        now = learn_rounding(meter, meter.measure(choice), effort.taps, step, work, tried)
-        best = Found(meter, now)
-    return best
+            step, work = _scaled(progress, done, total), effort.in_all / 4
+            now = descend(formats, now.choice, 1, effort.roles, step, work, inputs)
+        step, work = _scaled(progress, done + 1, total), effort.in_all / 2
+        again = rounder.measure(now.choice)
+        now = learn_rounding(rounder, again, effort.taps, step, work, remedies)
+    return Found(rounder, now)
 
 
 def _start(

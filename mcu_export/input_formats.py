@@ -15,6 +15,7 @@ import numpy as np
 
 from mcu_export.calibrate import batches
 from mcu_export.errors import UsageError
+from mcu_export.evaluate import argmax
 from mcu_export.graph import Graph, run_float
 from mcu_export.logits import logits_of
 from mcu_export.ops import Array
@@ -82,6 +83,5 @@ def _answers(
         inputs = {name: np.asarray(array, np.float32) for name, array in batch.items()}
         for name, fmt in formats.items():
             inputs[name] = np.ldexp(quantize_float32(inputs[name], fmt), -fmt.frac_bits)
-        real = run_float(graph, inputs)[logits]
-        found.append(real.reshape(len(real), -1).argmax(axis=1))
+        found.append(argmax(run_float(graph, inputs)[logits]))
     return np.concatenate(found)
