@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcu_export.calibrate import batches
-from mcu_export.errors import SamplesError
-from mcu_export.graph import run_float
+from mcu_export.graph import Graph, run_float
 from mcu_export.ops.base import Array, elements
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.reference import dequantize_inputs, quantize_inputs, run_reference
+from mcu_export.samples import check_classes
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def evaluate(
         SamplesError: a label that is no class of the network.
     """
     if labels is not None:
-        _check_labels(quant, labels)
+        check_classes(labels, class_count(quant.graph), "labels")
     real, integer = first_outputs(quant, samples, progress)
     float_class, class_ = argmax(real), argmax(integer)
     noise = float(np.square(real - integer).sum())
@@ -76,19 +76,9 @@ def evaluate(
     )
 
 
-def class_count(quant: QuantGraph) -> int:
+def class_count(graph: Graph) -> int:
     """How many classes the first output tells apart."""
-    return elements(quant.graph.shapes()[quant.graph.outputs[0]])
-
-
-def _check_labels(quant: QuantGraph, labels: Array) -> None:
-    classes = class_count(quant)
-    if labels.max() >= classes:
-        raise SamplesError(
-            f"there is a label {labels.max()}, and the network has {classes} classes",
-            where="--labels",
-            fix="labels are numbers of outputs, counted from 0",
-        )
+    return elements(graph.shapes()[graph.outputs[0]])
 
 
 def confusion(labels: Array, answers: Array) -> tuple[tuple[int, ...], ...]:

@@ -15,6 +15,7 @@ from mcu_export.calibrate import Ranges, calibrate
 from mcu_export.choose import OUTPUT, choose_network
 from mcu_export.efforts import EFFORTS
 from mcu_export.errors import ModelFileError, SamplesError, UsageError
+from mcu_export.evaluate import class_count
 from mcu_export.executors import open_executor
 from mcu_export.fit import fit
 from mcu_export.graph import Graph, check, dump
@@ -23,7 +24,7 @@ from mcu_export.mix_costs import Costs, macs_cost
 from mcu_export.mix_search import Mixed, search_mix
 from mcu_export.network_file import write_network
 from mcu_export.ops import Reshape
-from mcu_export.ops.base import Array, elements
+from mcu_export.ops.base import Array
 from mcu_export.options import Options, check_options
 from mcu_export.passes import run_passes
 from mcu_export.program import Layout, Program
@@ -180,14 +181,20 @@ def _quantized(
     source: _Source, samples: Mapping[str, Array], options: Options, progress: Progress
 ) -> tuple[QuantGraph, Mixed | None]:
     """Calibrate and quantize, unless the file is quantized already."""
+    count, wanted = len(next(iter(samples.values()))), options.sample_labels
     if source.given is not None:
+        if wanted:
+            raise UsageError(
+                "labels are for choosing formats, and the file has its own",
+                where=f"--sample-labels {wanted}",
+                fix="leave them out; --calibration output replaces what finetune wrote",
+            )
         return source.given, None
-    count = len(next(iter(samples.values())))
     scheme = options.scheme or "q7"
     # Integers are real values here, too; each stage takes what it needs as floats.
     ranges = calibrate(source.graph, samples, lambda n: progress("calibrate", n, count))
     calibration = options.calibration or OUTPUT
-    labels = load_labels(options.sample_labels, count) if options.sample_labels else None
+    labels = load_labels(wanted, count, class_count(source.graph)) if wanted else None
     if scheme == MIXED and calibration == OUTPUT:
         formats_progress = partial(progress, "formats")
         mixed = _mixed(source.graph, ranges, samples, labels, options, formats_progress)
@@ -232,7 +239,7 @@ def _mixed(
 
 def _check_labels(labels: tuple[str, ...], graph: Graph) -> None:
     """Whether there is one label per element of the first output, or none at all."""
-    count = elements(graph.shapes()[graph.outputs[0]])
+    count = class_count(graph)
     if labels and len(labels) != count:
         raise UsageError(
             f"there are {len(labels)} labels for {count} outputs",

@@ -206,13 +206,13 @@ def spread(count: int, wanted: int) -> Array:
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))
 
 
-def load_labels(text: str, count: int, classes: int = 0) -> Array:
+def load_labels(text: str, count: int, classes: int) -> Array:
     """``count`` class numbers, int64; one-hot rows and rows of shares are accepted.
 
     Args:
         text: ``FILE.npz:KEY``.
         count: how many there must be.
-        classes: outputs of the network, the length of a one-hot row; 0 if it is not known.
+        classes: outputs of the network, the length of a one-hot row.
 
     Raises:
         SamplesError: there are none, several arrays, another number of them, or no class numbers.
@@ -233,7 +233,22 @@ def load_labels(text: str, count: int, classes: int = 0) -> Array:
         raise SamplesError(
             "labels must be class numbers: 0, 1, 2 ...", where=source.text, fix="check the key"
         )
+    check_classes(labels, classes, source.text)
     return labels.astype(np.int64)
+
+
+def check_classes(labels: Array, classes: int, where: str) -> None:
+    """Whether all labels are classes of the network.
+
+    Raises:
+        SamplesError: there is one that is not.
+    """
+    if labels.max(initial=0) >= classes:
+        raise SamplesError(
+            f"there is a label {labels.max():.0f}, and the network has {classes} classes",
+            where=where,
+            fix="labels are numbers of outputs, counted from 0",
+        )
 
 
 def _no_labels(
@@ -254,7 +269,7 @@ def _no_labels(
 
 def _from_one_hot(rows: Array, classes: int, source: Source) -> Array:
     """The column of each row's largest share, of which there must be one."""
-    if classes and rows.shape[1] != classes:
+    if rows.shape[1] != classes:
         raise SamplesError(
             f"one-hot labels of {rows.shape[1]} classes for {classes} outputs",
             where=source.text,

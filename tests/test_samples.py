@@ -294,7 +294,7 @@ def test_random_damage_is_never_a_traceback(seed: int, compressed: bytes, tmp_pa
     ids=["numbers", "bytes", "column", "one-hot", "shares", "whole floats"],
 )
 def test_labels(labels: np.ndarray, tmp_path: Path) -> None:
-    got = load_labels(saved(tmp_path, features=np.ones((3, 4, 2)), labels=labels), 3)
+    got = load_labels(saved(tmp_path, features=np.ones((3, 4, 2)), labels=labels), 3, 3)
     assert got.tolist() == [2, 0, 1]
     assert got.dtype == np.int64
 
@@ -317,7 +317,7 @@ BAD_LABELS = {
 @pytest.mark.parametrize("what", BAD_LABELS)
 def test_labels_that_cannot_be_used(what: str, tmp_path: Path) -> None:
     with pytest.raises(SamplesError) as caught:
-        load_labels(saved(tmp_path, **BAD_LABELS[what]), 3)
+        load_labels(saved(tmp_path, **BAD_LABELS[what]), 3, 2)
     assert caught.value.exit_code == 5
 
 
@@ -328,15 +328,22 @@ def test_one_hot_labels_have_a_column_per_output(tmp_path: Path) -> None:
         load_labels(text, 3, 5)
 
 
+def test_labels_are_classes_of_the_network(tmp_path: Path) -> None:
+    text = saved(tmp_path, labels=np.array([0, 4, 2]))
+    assert load_labels(text, 3, 5).tolist() == [0, 4, 2]
+    with pytest.raises(SamplesError, match="a label 4, and the network has 4 classes"):
+        load_labels(text, 3, 4)
+
+
 def test_labels_that_are_texts_are_told_from_missing_ones(tmp_path: Path) -> None:
     with pytest.raises(SamplesError) as caught:
-        load_labels(saved(tmp_path, names=np.array(["yes", "no", "on"])), 3)
+        load_labels(saved(tmp_path, names=np.array(["yes", "no", "on"])), 3, 3)
     assert "'names' holds texts" in caught.value.fix
 
 
 def test_labels_of_a_file_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(McuExportError) as caught:
-        load_labels(str(tmp_path / "none.npz"), 3)
+        load_labels(str(tmp_path / "none.npz"), 3, 3)
     assert caught.value.exit_code == 5
 
 

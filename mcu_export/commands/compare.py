@@ -41,7 +41,7 @@ def command(
         inputs = load_samples(samples, after.quant.graph.inputs)
         load_samples(samples, before.quant.graph.inputs)
         count = len(next(iter(inputs.values())))
-        truth = load_labels(labels, count, class_count(after.quant)) if labels else None
+        truth = load_labels(labels, count, class_count(after.quant.graph)) if labels else None
     result = compare_exports(before, after, inputs, truth)
     if as_json:
         print_json(asdict(result))

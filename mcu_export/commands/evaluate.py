@@ -67,7 +67,7 @@ def command(
     exported = open_export(folder, name)
     inputs = load_samples(samples, exported.quant.graph.inputs)
     total = len(next(iter(inputs.values())))
-    truth = load_labels(labels, total, class_count(exported.quant)) if labels else None
+    truth = load_labels(labels, total, class_count(exported.quant.graph)) if labels else None
     with progress_bar(as_json) as progress:
         result = evaluate(exported.quant, inputs, truth, lambda n: progress("evaluate", n, total))
     if as_json:

@@ -49,6 +49,7 @@ def command(
     the C; backward, gradients are those of the float layers. The .keras file holds weights on the
     grid and the formats: its export has the accuracy that training printed.
     """
+    from mcu_export.evaluate import class_count  # noqa: PLC0415
     from mcu_export.finetune.archive import check_name, save_keras  # noqa: PLC0415
     from mcu_export.finetune.train import Epoch, Training, finetune  # noqa: PLC0415
     from mcu_export.options import Options  # noqa: PLC0415
@@ -60,7 +61,7 @@ def command(
     with progress_bar(as_json) as progress:
         options = Options(scheme=scheme, bn_epsilon=bn_epsilon)
         quant, inputs = quantize_model(model, samples, options, progress)
-    truth = load_labels(labels, len(next(iter(inputs.values()))))
+    truth = load_labels(labels, len(next(iter(inputs.values()))), class_count(quant.graph))
 
     def show(epoch: Epoch) -> None:
         if not as_json:

@@ -51,7 +51,7 @@ def command(
     truth = None
     if inputs and labels:
         count = len(next(iter(inputs.values())))
-        truth = load_labels(labels, count, class_count(exported.quant))
+        truth = load_labels(labels, count, class_count(exported.quant.graph))
     with progress_bar(as_json) as progress:
         report = make_report(exported, inputs, truth, progress)
     if output:

@@ -53,3 +53,5 @@ def test_a_quantized_file_keeps_its_scheme(exported, tmp_path: Path):
     model = exported.folder.parent / "net.tflite"
     with pytest.raises(UsageError, match="quantized already"):
         export_files(Sources(model, "", "", None), tmp_path, {"name": "net", "scheme": "q7"})
+    with pytest.raises(UsageError, match="the file has its own"):
+        export_files(Sources(model, "", "", None), tmp_path, {"sample_labels": "l.npz:y"})

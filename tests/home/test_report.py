@@ -42,7 +42,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 @pytest.fixture(scope="session")
 def report(exported: Exported) -> Report:
     samples = load_samples(f"{KWS}/test.npz:features[:60]", exported.quant.graph.inputs)
-    return make_report(exported, samples, load_labels(f"{KWS}/test.npz:labels[:60]", 60))
+    return make_report(exported, samples, load_labels(f"{KWS}/test.npz:labels[:60]", 60, 12))
 
 
 def test_noise_is_that_of_numpy(exported: Exported, report: Report) -> None:

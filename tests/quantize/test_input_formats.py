@@ -67,14 +67,11 @@ def test_labels_that_have_nothing_to_do_with_it_change_no_answers() -> None:
     assert means.count(sure["in"].frac_bits) >= 4
 
 
-def test_labels_need_a_classifier_and_its_classes() -> None:
+def test_labels_need_a_classifier() -> None:
     samples, labels = drawn(20)
-    for graph, given, told in (
-        (classifier(softmax=False), labels, "ends in a softmax"),
-        (classifier(), labels + 1, "label 2 is none of the 2 classes"),
-    ):
-        with pytest.raises(UsageError, match=told):
-            inputs_by_labels(graph, samples, given, start_of(graph, samples))
+    graph = classifier(softmax=False)
+    with pytest.raises(UsageError, match="ends in a softmax"):
+        inputs_by_labels(graph, samples, labels, start_of(graph, samples))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def _evaluate(name: str, scheme: str, export_network: MakeExport, data_dir: Path
     exported = export_network(name, scheme=scheme)
     file = data_dir / NETWORKS[name].evaluation
     samples = load_samples(f"{file}{NETWORKS[name].key}", exported.quant.graph.inputs)
-    labels = load_labels(f"{file}:label", 1630)
+    labels = load_labels(f"{file}:label", 1630, 12)
     return evaluate(exported.quant, samples, labels)
 
 
