@@ -13,7 +13,13 @@ from dataclasses import replace
 import numpy as np
 
 from mcu_export.graph import run_float
-from mcu_export.nearest_plane import Products, damped, diagonals, round_compensated
+from mcu_export.nearest_plane import (
+    Products,
+    damped,
+    diagonals,
+    round_compensated,
+    usual_damping,
+)
 from mcu_export.ops import Array
 from mcu_export.ops.base import Params
 from mcu_export.quantgraph import QuantGraph, QuantNode
@@ -96,7 +102,8 @@ def _round(weights: Array, rows: Array, most: int) -> tuple[Array, Array]:
     """
     seen = Products.of(rows, one=1.0)
     products = seen.products - seen.mean[:, :, None] * seen.mean[:, None, :]
-    products = damped(products, diagonals(products).sum(axis=1))
+    damping = usual_damping(rows.shape[2], rows.shape[1])
+    products = damped(products, diagonals(products).sum(axis=1), damping)
     limits = np.full(products.shape[-1], most)
     order = np.argsort(-diagonals(products), axis=1, kind="stable")
     rounded = round_compensated(weights, products, -limits, limits, order)

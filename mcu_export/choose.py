@@ -81,7 +81,7 @@ def choose_network(
 
     Raises:
         UnsupportedLayerError: a layer that the scheme has no arithmetic for.
-        UsageError: labels that do not fit the network.
+        UsageError: labels for a network that is no classifier.
     """
     if calibration != OUTPUT:
         return quantize_network(graph, ranges, scheme, calibration)
@@ -164,7 +164,8 @@ def search(
     if not effort.roundings:
         return best
     formats, now = best.meter, best.measured
-    rounder = meter_of(best.graph, part(samples, rounding_count(best.graph, effort)))
+    count = rounding_count(best.graph, effort, fitted=bool(narrow_layers))
+    rounder = meter_of(best.graph, part(samples, count))
     for index in range(effort.roundings):
         done = len(graphs) + 2 * index
         if index:

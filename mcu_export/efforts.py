@@ -25,7 +25,8 @@ class Effort:
         roles: constants whose formats are searched.
         roundings: times that rounding is learned, with a round of descent between.
         taps: layers that sum over more products keep their weights.
-        rounding_samples: most samples that rounding is learned on; never fewer than above.
+        rounding_samples: most samples that rounding is learned on; never fewer than above, and
+            :data:`FITTED` times as many where it fits weights to them.
     """
 
     work: int
@@ -79,6 +80,7 @@ USUAL_SAMPLES = 16
 # Networks so small that a run costs this fraction of ``work`` get more samples: small dense layers
 # see few different inputs in each.
 CHEAP = 8
+FITTED = 4
 
 
 def sample_count(graph: Graph, effort: Effort) -> int:
@@ -97,10 +99,15 @@ def _most(samples: int, graph: Graph, effort: Effort) -> int:
     return max(samples, effort.work // CHEAP // max(graph.macs(), 1))
 
 
-def rounding_count(graph: Graph, effort: Effort) -> int:
+def rounding_count(graph: Graph, effort: Effort, fitted: bool = False) -> int:
     """On how many samples rounding is learned: all layers can be within half of the effort.
 
     Weights are fitted to more numbers than formats are, so it takes more samples.
+
+    Args:
+        graph: the float network.
+        effort: what the search may cost.
+        fitted: nothing hides how well weights of 8 bits suit these samples: activations have 16.
     """
     shapes = graph.shapes()
     one_run = sum(layer_work(node, shapes) for node in graph.nodes)
@@ -108,5 +115,5 @@ def rounding_count(graph: Graph, effort: Effort) -> int:
     # alone, which runs about half of the network.
     runs = 4 + sum("weights" in node.params for node in graph.nodes)
     possible = int(effort.in_all / 2) // max(one_run * runs, 1)
-    most = _most(effort.rounding_samples, graph, effort)
+    most = _most(effort.rounding_samples * (FITTED if fitted else 1), graph, effort)
     return max(sample_count(graph, effort), min(possible, most))

@@ -94,7 +94,7 @@ def for_wide_values(
 
 
 def _meters(graph: Graph, samples: Mapping[str, Array], effort: Effort) -> tuple[Meter, Meter]:
-    counts = sample_count(graph, effort), rounding_count(graph, effort)
+    counts = sample_count(graph, effort), rounding_count(graph, effort, fitted=True)
     formats, rounding = (Meter(graph, part(samples, count)) for count in counts)
     return formats, rounding
 

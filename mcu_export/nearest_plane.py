@@ -12,12 +12,18 @@ import numpy as np
 from mcu_export.ops import Array
 
 BLOCK = 64
-# Added to the diagonal of the inputs' products, relative to its mean: few samples leave directions
-# in which nothing was seen, and no error may be hidden there.
-DAMPING = 0.01
+# Added to the diagonal of the inputs' products, relative to its mean: few rows leave directions in
+# which nothing was seen, and no error may be hidden there. The fewer rows there are for each tap,
+# the more (after Ledoit and Wolf 2004, "A well-conditioned estimator").
+DAMPING, DAMPING_OF_FEW = 0.01, 0.1
 
 
-def damped(products: Array, variance: Array, damping: float = DAMPING) -> Array:
+def usual_damping(taps_count: int, rows_count: int) -> float:
+    """For products of so many taps, seen in so many rows; see :data:`DAMPING`."""
+    return DAMPING + DAMPING_OF_FEW * min(1.0, taps_count / rows_count)
+
+
+def damped(products: Array, variance: Array, damping: float) -> Array:
     """Mean products of the inputs of the taps, made safe to factor; see :data:`DAMPING`.
 
     Args:

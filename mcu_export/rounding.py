@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mcu_export.graph import Node
-from mcu_export.nearest_plane import DAMPING, Products, diagonals, round_compensated
+from mcu_export.nearest_plane import Products, diagonals, round_compensated, usual_damping
 from mcu_export.ops import Array, Params
 from mcu_export.quantgraph import QuantNode
 from mcu_export.schemes.arithmetic import Accumulate
@@ -30,9 +30,6 @@ from mcu_export.taps import TAPPED, input_rows, tap_count, weight_parts, whole_w
 
 # A channel that hardly ever lies between its limits cannot be moved by its bias.
 MIN_ACTIVE = 0.02
-
-# Damping where weights are fitted to inputs, not only rounded.
-RIDGE = 1.0
 
 # The constants of a layer that might be better, from the network as it is.
 Remedy = Callable[[Meter, Measured, Node], Params]
@@ -139,10 +136,11 @@ class Inputs:
     """What the outputs of each part see: ``rows`` (parts, rows, taps), integers in float32.
 
     ``missing`` is what they lack to the inputs in float, in the same steps; None where it is not
-    to be made up for.
+    to be made up for. ``samples`` is how many the rows come from.
     """
 
     rows: Array
+    samples: int
     missing: Array | None = None
 
 
@@ -151,7 +149,7 @@ def compensated_weights(meter: Meter, now: Measured, node: Node) -> Params:
 
     The bias comes first: with 8 bits it is often the coarsest of all.
     """
-    return _compensated(now, node, Inputs(input_rows(node, now.inputs(node.name))))
+    return _compensated(now, node, _inputs(now, node))
 
 
 def adapted_weights(meter: Meter, now: Measured, node: Node) -> Params:
@@ -164,9 +162,14 @@ def adapted_weights(meter: Meter, now: Measured, node: Node) -> Params:
     fmt = now.choice.activations[name] if made is None else made.format
     if fmt.bits == 8:
         return compensated_weights(meter, now, node)
-    rows = input_rows(node, now.inputs(node.name))
+    seen = _inputs(now, node)
     wanted = input_rows(node, [np.ldexp(x, fmt.frac_bits) for x in meter.real(name)])
-    return _compensated(now, node, Inputs(rows, wanted - rows))
+    return _compensated(now, node, replace(seen, missing=wanted - seen.rows))
+
+
+def _inputs(now: Measured, node: Node) -> Inputs:
+    batches = now.inputs(node.name)
+    return Inputs(input_rows(node, batches), sum(map(len, batches)))
 
 
 def _compensated(now: Measured, node: Node, inputs: Inputs) -> Params:
@@ -183,7 +186,7 @@ def _compensated(now: Measured, node: Node, inputs: Inputs) -> Params:
     scale = np.array([2.0**fmt.frac_bits for fmt in columns])
     low, high = (np.array([getattr(fmt, end) for fmt in columns]) for end in ("lowest", "highest"))
     products = Products.of(inputs.rows, 2.0**arithmetic.bias_shift)
-    both = products.damped(DAMPING)
+    both = products.damped(usual_damping(weights.shape[2], inputs.rows.shape[1]))
     taps_order = 1 + np.argsort(-diagonals(both)[:, 1:], axis=1, kind="stable")
     order = np.concatenate([np.zeros((len(both), 1), np.int64), taps_order], axis=1)
     wanted = np.concatenate([bias[:, :, None], weights], axis=2) * scale
@@ -196,14 +199,15 @@ def _compensated(now: Measured, node: Node, inputs: Inputs) -> Params:
 def _made_up(weights: Array, inputs: Inputs, products: Products) -> Array:
     """What to add to bias and weights, in their steps, for what the inputs lack: least squares.
 
-    Source: Li et al. 2025, "GPTAQ", here with a ridge, because few rows would be fitted too well.
+    Source: Li et al. 2025, "GPTAQ", here with a ridge, because few samples would be fitted too
+    well: the inputs' mean variance, or less where there are more samples than taps.
     """
     rows, missing = inputs.rows, inputs.missing
     assert missing is not None
     with_inputs = (missing.transpose(0, 2, 1) @ rows).astype(np.float64) / rows.shape[1]
     with_bias = products.one * missing.mean(axis=1, dtype=np.float64)
     lacking = weights @ np.concatenate([with_bias[:, :, None], with_inputs], axis=2)
-    damped = products.damped(RIDGE)
+    damped = products.damped(min(1.0, weights.shape[2] / inputs.samples))
     return np.stack([_solved(*one) for one in zip(damped, lacking, strict=True)])
 
 

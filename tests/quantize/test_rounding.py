@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from mcu_export.affine_rounding import learn_affine_rounding
 from mcu_export.calibrate import calibrate
 from mcu_export.graph import Node, run_float
 from mcu_export.loaders.base import GraphBuilder
 from mcu_export.logits import before_softmax
-from mcu_export.nearest_plane import _factor, round_compensated
+from mcu_export.nearest_plane import _factor, round_compensated, usual_damping
 from mcu_export.ops import Dense
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import choose_formats, quantize, quantize_network
@@ -138,8 +139,25 @@ def test_adapted_weights_make_up_for_those_before() -> None:
         meter.measure(now.choice.with_values(node.name, remedy(meter, now, node)), now).error
         for remedy in (compensated_weights, adapted_weights)
     )
-    # The ridge leaves about half of it where all inputs vary alike.
-    assert adapted < 0.7 * apart
+    assert adapted < 0.4 * apart
+
+
+def test_weights_adapted_to_few_samples_serve_others() -> None:
+    """Least squares alone would fit the errors of six samples of twelve inputs exactly."""
+    meter, now, node = two_layers("q15x7")
+    few = Meter(meter.graph, draw(meter.graph, 6))
+    seen = few.measure(now.choice)
+    apart, adapted = (
+        meter.measure(now.choice.with_values(node.name, remedy(few, seen, node)), now).error
+        for remedy in (compensated_weights, adapted_weights)
+    )
+    assert adapted < 0.95 * apart
+
+
+def test_few_rows_are_damped_more() -> None:
+    assert usual_damping(9, 4000) == pytest.approx(0.01, rel=0.05)
+    assert usual_damping(9, 4000) < usual_damping(300, 4000) < usual_damping(4000, 4000)
+    assert usual_damping(4000, 4000) == usual_damping(4000, 20) == pytest.approx(0.11)
 
 
 def test_beside_8_bit_inputs_weights_are_rounded_only() -> None:

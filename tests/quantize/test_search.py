@@ -10,7 +10,7 @@ import pytest
 from mcu_export.calibrate import calibrate
 from mcu_export.choose import choose_network, search
 from mcu_export.descent import change_count, descend
-from mcu_export.efforts import CHEAP, EFFORTS, rounding_count, sample_count
+from mcu_export.efforts import CHEAP, EFFORTS, FITTED, rounding_count, sample_count
 from mcu_export.evaluate import evaluate
 from mcu_export.graph import Graph
 from mcu_export.loaders.base import GraphBuilder
@@ -86,6 +86,7 @@ def test_long_networks_are_searched_on_fewer_samples() -> None:
     assert sample_count(graph, usual) == rounding_count(graph, usual) == cheap > 5000
     medium = replace(usual, work=CHEAP * 130 * graph.macs())
     assert (sample_count(graph, medium), rounding_count(graph, medium)) == (130, 256)
+    assert rounding_count(graph, medium, fitted=True) == FITTED * 256
     assert sample_count(graph, replace(medium, work=100 * graph.macs())) == 100
     assert sample_count(graph, replace(usual, in_all=1)) == usual.samples[0]
     per_sample = sum(layer_work(node, graph.shapes()) for node in graph.nodes)
