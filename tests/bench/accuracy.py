@@ -52,8 +52,8 @@ class Case:
     graph: Graph
     calibration: Mapping[str, Array]
     evaluation: Mapping[str, Array]
-    labels: Array | None
-    calibration_labels: Array | None
+    labels: Array | None = None
+    calibration_labels: Array | None = None
 
 
 def speech(model: str, step: str, columns: int) -> Case:
@@ -215,7 +215,8 @@ def _bytes_per_constant(quant: QuantGraph) -> float:
     formats = [
         (n.param_formats[role].bits, a.size) for n in quant.nodes for role, a in n.params.items()
     ]
-    return sum(bits * size for bits, size in formats) / 8 / sum(size for _, size in formats)
+    mean: float = sum(bits * size for bits, size in formats) / 8 / sum(size for _, size in formats)
+    return mean
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from mcu_export.evaluate import argmax
 from mcu_export.graph import Graph, run_float
 from mcu_export.loaders import load_network
 from mcu_export.ops.base import Array
+from mcu_export.quantgraph import QuantGraph
 from mcu_export.reference import quantize_inputs, run_batches
 from mcu_export.samples import spread
 from tests.bench.accuracy import DATA, NETWORKS, Case
@@ -37,6 +38,7 @@ def mlperf_kws() -> Case:
     """The keyword spotter of MLPerf Tiny; its samples are stored in the format of its int8 file."""
     folder = f"{TINY}/keyword_spotting"
     quantized = load_network(DATA / folder / "kws_ref_model.tflite")
+    assert isinstance(quantized, QuantGraph)
     (fmt,) = quantized.input_formats.values()
     parts = [
         np.load(DATA / f"speech_commands/{part}_mlperf_kws_int8.npz")
@@ -51,7 +53,7 @@ def anomalies() -> Case:
     """Log-mel frames of speech: 128 bands, 5 frames, 64 ms each with a step of 32 ms."""
     graph = graph_of(f"{TINY}/anomaly_detection/ad01.h5")
     frames = np.concatenate([_log_mel(p.read_bytes()) for p in sorted(DATA.glob("mlkws/wav/*/*"))])
-    return Case(graph, shaped(graph, frames[::2]), shaped(graph, frames[1::2]), None)
+    return Case(graph, shaped(graph, frames[::2]), shaped(graph, frames[1::2]))
 
 
 def _log_mel(wav: bytes) -> Array:
@@ -104,7 +106,8 @@ def converted(graph: Graph, samples: Array) -> bytes:
     converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
-    return converter.convert()
+    content: bytes = converter.convert()
+    return content
 
 
 def interpreted(content: bytes, samples: Array) -> Array:
@@ -121,7 +124,8 @@ def interpreted(content: bytes, samples: Array) -> Array:
         interpreter.invoke()
         outputs.append(interpreter.get_tensor(end["index"]))
     scale, zero = end["quantization"]
-    return (np.concatenate(outputs).astype(np.float64) - zero) * scale
+    real: Array = (np.concatenate(outputs).astype(np.float64) - zero) * scale
+    return real
 
 
 def ours(case: Case, chosen: Mapping[str, Array], scheme: str, method: str) -> Array:
@@ -130,7 +134,8 @@ def ours(case: Case, chosen: Mapping[str, Array], scheme: str, method: str) -> A
     quant = choose_network(graph, calibrate(graph, chosen), chosen, scheme, method)
     (output,) = graph.outputs
     batches = run_batches(quant, quantize_inputs(quant, case.evaluation))
-    return quant.formats()[output].dequantize(np.concatenate([b[output] for b in batches]))
+    real: Array = quant.formats()[output].dequantize(np.concatenate([b[output] for b in batches]))
+    return real
 
 
 def measure(case: Case, scheme: str, methods: list[str], count: int) -> list[Score]:

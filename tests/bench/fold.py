@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -63,8 +64,8 @@ def ratio() -> float:
             folded(weights, bias, norm), folded_by_loop(weights, bias, norm), strict=True
         ):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
-        fast += seconds(lambda w=weights, b=bias, n=norm: folded(w, b, n), REPEATS)
-        slow += seconds(lambda w=weights, b=bias, n=norm: folded_by_loop(w, b, n), 2)
+        fast += seconds(partial(folded, weights, bias, norm), REPEATS)
+        slow += seconds(partial(folded_by_loop, weights, bias, norm), 2)
     return slow / fast
 
 

@@ -36,7 +36,9 @@ SCHEMES = ("q7", "int8")
 
 def print_all(made: Sequence[Measurement], networks: Iterable[Network]) -> None:
     """Every measurement, then each beside its peers."""
-    print_table("instructions per inference; bytes", COLUMNS, [asdict(m).values() for m in made])
+    print_table(
+        "instructions per inference; bytes", COLUMNS, [list(asdict(m).values()) for m in made]
+    )
     peers = {network.name: network.peers for network in networks}
     rows = [
         _beside(one, peer)

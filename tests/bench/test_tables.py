@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ def every() -> list[Measurement]:
         ({"mismatches": 2, "core": "M0"}, "2 mismatches"),
     ],
 )
-def test_what_is_above_a_limit_is_said(changes: dict[str, object], said: str) -> None:
+def test_what_is_above_a_limit_is_said(changes: dict[str, Any], said: str) -> None:
     assert excesses([ONE], NETWORKS) == []
     (found,) = excesses([replace(ONE, **changes)], NETWORKS)
     assert found.endswith(said)
