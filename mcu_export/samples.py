@@ -257,7 +257,7 @@ def _no_labels(
     """Why none of the arrays serves, or which of them does not follow."""
     shapes = ", ".join(f"{key} {shape_text(array.shape)}" for key, array in arrays.items())
     texts = [key for key, array in arrays.items() if array.dtype.kind in "SU"]
-    fix = "one class number per sample: --labels FILE.npz:KEY"
+    fix = "one class number per sample, given as FILE.npz:KEY"
     if texts and not several:
         fix = f"{texts[0]!r} holds texts: give each its number among the outputs, from 0"
     return SamplesError(
