@@ -9,7 +9,7 @@ best of the four methods.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -158,23 +158,46 @@ def search(
         ended = descend(meter, start, effort.rounds, effort.roles, step, share, inputs)
         found = Found(meter, _narrowed(meter, ended, effort, share, inputs))
         best = min(best, found, key=lambda one: one.measured.error)
-    # With nothing but 16 bits there is little to make up for, and few samples would be fitted.
-    weights = adapted_weights if narrow_layers else compensated_weights
-    remedies = (weights, corrected_bias)
     if not effort.roundings:
         return best
     formats, now = best.meter, best.measured
+    # With nothing but 16 bits there is little to make up for, and few samples would be fitted.
+    weights = adapted_weights if narrow_layers else compensated_weights
     count = rounding_count(best.graph, effort, fitted=bool(narrow_layers))
     rounder = meter_of(best.graph, part(samples, count))
+    _, usual = choose_formats(best.graph, ranges, widths, START)
     for index in range(effort.roundings):
         done = len(graphs) + 2 * index
         if index:
             step, work = _scaled(progress, done, total), effort.in_all / 4
             now = descend(formats, now.choice, 1, effort.roles, step, work, inputs)
-        step, work = _scaled(progress, done + 1, total), effort.in_all / 2
-        again = rounder.measure(now.choice)
-        now = learn_rounding(rounder, again, effort.taps, step, work, remedies)
+        step, starts = _scaled(progress, done + 1, total), _to_round(now.choice, usual)
+        work = effort.in_all / 2 / len(starts)
+        learn = partial(learn_rounding, max_taps=effort.taps, progress=step, work=work)
+        learned = [
+            learn(rounder, rounder.measure(one), remedies=(weights, corrected_bias))
+            for one in starts
+        ]
+        now = min(learned, key=lambda one: one.error)
     return Found(rounder, now)
+
+
+def _to_round(choice: Choice, usual: Mapping[str, Mapping[str, PowerOfTwo]]) -> list[Choice]:
+    """What to learn rounding from: ``choice``, and with weights no finer than usual if it has such.
+
+    Before rounding is learned, a step that is finer may gain more than weights that saturate lose.
+    Learned rounding then makes up for coarse steps, but not for what saturates.
+    """
+    params = {
+        name: {role: min(fmt, usual[name][role], key=_frac_bits) for role, fmt in formats.items()}
+        for name, formats in choice.params.items()
+    }
+    changed = any(params[name] != dict(formats) for name, formats in choice.params.items())
+    return [choice, replace(choice, params=params)] if changed else [choice]
+
+
+def _frac_bits(fmt: PowerOfTwo) -> int:
+    return fmt.frac_bits
 
 
 def _start(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mcu_export.calibrate import calibrate
-from mcu_export.choose import choose_network, search
+from mcu_export.choose import _to_round, choose_network, search
 from mcu_export.descent import change_count, descend
 from mcu_export.efforts import CHEAP, EFFORTS, FITTED, rounding_count, sample_count
 from mcu_export.evaluate import evaluate
@@ -21,6 +21,7 @@ from mcu_export.reference import quantize_inputs, run_reference
 from mcu_export.rounding import learn_rounding
 from mcu_export.runs import FIRST, LEAST_FIRST
 from mcu_export.schemes.affine_formats import RANGES
+from mcu_export.schemes.formats import PowerOfTwo
 from mcu_export.schemes.power_of_two import ACCUMULATOR_MAX
 from mcu_export.schemes.widths import UNIFORM
 from mcu_export.search import Choice, Meter, layer_work
@@ -199,6 +200,25 @@ def test_a_search_is_never_worse_than_least_squares(scheme: str, effort: str) ->
     quant = choose_network(graph, ranges, samples, scheme, "output", effort)
     for node in quant.nodes:
         assert getattr(node.arithmetic, "bound", 0) <= ACCUMULATOR_MAX
+
+
+def test_rounding_is_also_learned_from_weights_that_do_not_saturate() -> None:
+    graph = after_passes(toy())
+    usual = start_of(graph, draw(graph, 20))
+    finer, coarser = [node.name for node in graph.nodes if "weights" in node.params][:2]
+
+    def moved(name: str, delta: int) -> dict[str, PowerOfTwo]:
+        fmt = usual.params[name]["weights"]
+        return {**usual.params[name], "weights": replace(fmt, frac_bits=fmt.frac_bits + delta)}
+
+    params = {finer: moved(finer, 1), coarser: moved(coarser, -1)}
+    given = replace(usual, params={**usual.params, **params})
+    assert _to_round(usual, usual.params) == [usual]
+    same, other = _to_round(given, usual.params)
+    assert same is given
+    assert other.params[finer] == usual.params[finer]
+    assert other.params[coarser] == given.params[coarser]
+    assert other.activations is given.activations
 
 
 def test_the_same_samples_give_the_same_network() -> None:
