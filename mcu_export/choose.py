@@ -28,6 +28,7 @@ from mcu_export.passes.equalize_weights import equalize_weights
 from mcu_export.quantgraph import QuantGraph
 from mcu_export.quantize import choose_formats, quantize, quantize_network
 from mcu_export.rounding import (
+    Remedy,
     adapted_weights,
     compensated_weights,
     corrected_bias,
@@ -141,7 +142,7 @@ def search(
     used = part(samples, sample_count(graph, effort))
     narrow_layers = widths.narrow_layers(graph)
     graphs = _equalized(graph, few, narrow_layers, effort.strengths)
-    total = (len(graphs) + 2 * effort.roundings) * 100
+    steps = _stages(progress, len(graphs) + 2 * effort.roundings)
     # Far off in a classifier with 8-bit activations are those that saturate, mostly answers beyond
     # doubt: a finer step gains more. Elsewhere, somebody may need just these numbers.
     typical = widths.activations == 8 and logits_of(graph) is not None
@@ -149,47 +150,70 @@ def search(
     plain = _start(graph, ranges, widths, inputs)
     unchanged = meter_of(graph, used)
     best = Found(unchanged, unchanged.measure(plain))
-    for index, made in enumerate(graphs):
+    for made, step in zip(graphs, steps, strict=False):
         seen = ranges if made is graph else calibrate(made, few)
         start = _start(made, seen, widths, inputs)
         meter = unchanged if made is graph else meter_of(made, used)
-        step = _scaled(progress, index, total)
         share = effort.in_all / 2 / len(graphs)
         ended = descend(meter, start, effort.rounds, effort.roles, step, share, inputs)
         found = Found(meter, _narrowed(meter, ended, effort, share, inputs))
         best = min(best, found, key=lambda one: one.measured.error)
     if not effort.roundings:
         return best
-    formats, now = best.meter, best.measured
-    # With nothing but 16 bits there is little to make up for, and few samples would be fitted.
-    weights = adapted_weights if narrow_layers else compensated_weights
     count = rounding_count(best.graph, effort, fitted=bool(narrow_layers))
     rounder = meter_of(best.graph, part(samples, count))
-    _, usual = choose_formats(best.graph, ranges, widths, START)
+    usual = _start(best.graph, ranges, widths, inputs)
+    # With nothing but 16 bits there is little to make up for, and few samples would be fitted.
+    weights = adapted_weights if narrow_layers else compensated_weights
+    return _rounded(best, rounder, usual, weights, effort, steps[len(graphs) :], inputs)
+
+
+def _rounded(
+    found: Found,
+    rounder: Meter,
+    usual: Choice,
+    weights: Remedy,
+    effort: Effort,
+    steps: Sequence[Progress],
+    fixed: Collection[str],
+) -> Found:
+    """What is found with learned rounding, as often as the effort says.
+
+    Args:
+        found: formats as they were searched.
+        rounder: measures the same network, on the samples that rounding is learned on.
+        usual: formats by least squares; only those of constants matter.
+        weights: the remedy for weights.
+        effort: what it may cost.
+        steps: progress of each search for formats and each learning.
+        fixed: inputs that keep their formats.
+    """
+    now, remedies = found.measured, (weights, corrected_bias)
     for index in range(effort.roundings):
-        done = len(graphs) + 2 * index
         if index:
-            step, work = _scaled(progress, done, total), effort.in_all / 4
-            now = descend(formats, now.choice, 1, effort.roles, step, work, inputs)
-        step, starts = _scaled(progress, done + 1, total), _to_round(now.choice, usual)
+            step, work = steps[2 * index], effort.in_all / 4
+            now = descend(found.meter, now.choice, 1, effort.roles, step, work, fixed)
+        starts, step = _to_round(now.choice, usual), steps[2 * index + 1]
         work = effort.in_all / 2 / len(starts)
-        learn = partial(learn_rounding, max_taps=effort.taps, progress=step, work=work)
         learned = [
-            learn(rounder, rounder.measure(one), remedies=(weights, corrected_bias))
+            learn_rounding(rounder, rounder.measure(one), effort.taps, step, work, remedies)
             for one in starts
         ]
         now = min(learned, key=lambda one: one.error)
     return Found(rounder, now)
 
 
-def _to_round(choice: Choice, usual: Mapping[str, Mapping[str, PowerOfTwo]]) -> list[Choice]:
+def _to_round(choice: Choice, usual: Choice) -> list[Choice]:
     """What to learn rounding from: ``choice``, and with weights no finer than usual if it has such.
 
     Before rounding is learned, a step that is finer may gain more than weights that saturate lose.
     Learned rounding then makes up for coarse steps, but not for what saturates.
     """
     params = {
-        name: {role: min(fmt, usual[name][role], key=_frac_bits) for role, fmt in formats.items()}
+        name: {
+            role: min(fmt, usual.params[name][role], key=_frac_bits)
+            for role, fmt in formats.items()
+        }
         for name, formats in choice.params.items()
     }
     changed = any(params[name] != dict(formats) for name, formats in choice.params.items())
@@ -247,10 +271,10 @@ def part(samples: Mapping[str, Array], count: int) -> dict[str, Array]:
     return {name: np.asarray(array[chosen], np.float32) for name, array in samples.items()}
 
 
-def _scaled(progress: Progress, stage: int, total: int) -> Progress:
-    """Progress of one of several stages of 100 steps each."""
+def _stages(progress: Progress, count: int) -> list[Progress]:
+    """Progress of each of so many stages of 100 steps."""
 
-    def report(done: int, of: int) -> None:
-        progress(100 * stage + 100 * done // max(of, 1), total)
+    def report(stage: int, done: int, of: int) -> None:
+        progress(100 * stage + 100 * done // max(of, 1), 100 * count)
 
-    return report
+    return [partial(report, stage) for stage in range(count)]

@@ -213,8 +213,8 @@ def test_rounding_is_also_learned_from_weights_that_do_not_saturate() -> None:
 
     params = {finer: moved(finer, 1), coarser: moved(coarser, -1)}
     given = replace(usual, params={**usual.params, **params})
-    assert _to_round(usual, usual.params) == [usual]
-    same, other = _to_round(given, usual.params)
+    assert _to_round(usual, usual) == [usual]
+    same, other = _to_round(given, usual)
     assert same is given
     assert other.params[finer] == usual.params[finer]
     assert other.params[coarser] == given.params[coarser]
