@@ -147,9 +147,9 @@ def search(
     # doubt: a finer step gains more. Elsewhere, somebody may need just these numbers.
     typical = widths.activations == 8 and logits_of(graph) is not None
     meter_of = partial(Meter, typical=typical)
-    plain = _start(graph, ranges, widths, inputs)
+    usual = _start(graph, ranges, widths, inputs)
     unchanged = meter_of(graph, used)
-    best = Found(unchanged, unchanged.measure(plain))
+    best = Found(unchanged, unchanged.measure(usual))
     for made, step in zip(graphs, steps, strict=False):
         seen = ranges if made is graph else calibrate(made, few)
         start = _start(made, seen, widths, inputs)
@@ -157,12 +157,12 @@ def search(
         share = effort.in_all / 2 / len(graphs)
         ended = descend(meter, start, effort.rounds, effort.roles, step, share, inputs)
         found = Found(meter, _narrowed(meter, ended, effort, share, inputs))
-        best = min(best, found, key=lambda one: one.measured.error)
+        if found.measured.error < best.measured.error:
+            best, usual = found, start
     if not effort.roundings:
         return best
     count = rounding_count(best.graph, effort, fitted=bool(narrow_layers))
     rounder = meter_of(best.graph, part(samples, count))
-    usual = _start(best.graph, ranges, widths, inputs)
     # With nothing but 16 bits there is little to make up for, and few samples would be fitted.
     weights = adapted_weights if narrow_layers else compensated_weights
     return _rounded(best, rounder, usual, weights, effort, steps[len(graphs) :], inputs)
@@ -182,7 +182,7 @@ def _rounded(
     Args:
         found: formats as they were searched.
         rounder: measures the same network, on the samples that rounding is learned on.
-        usual: formats by least squares; only those of constants matter.
+        usual: formats by least squares.
         weights: the remedy for weights.
         effort: what it may cost.
         steps: progress of each search for formats and each learning.
@@ -216,8 +216,7 @@ def _to_round(choice: Choice, usual: Choice) -> list[Choice]:
         }
         for name, formats in choice.params.items()
     }
-    changed = any(params[name] != dict(formats) for name, formats in choice.params.items())
-    return [choice, replace(choice, params=params)] if changed else [choice]
+    return [choice] if params == choice.params else [choice, replace(choice, params=params)]
 
 
 def _frac_bits(fmt: PowerOfTwo) -> int:

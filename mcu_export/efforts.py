@@ -80,6 +80,7 @@ USUAL_SAMPLES = 16
 # Networks so small that a run costs this fraction of ``work`` get more samples: small dense layers
 # see few different inputs in each.
 CHEAP = 8
+# Where weights are fitted to samples, it takes so many times as many of them.
 FITTED = 4
 
 

@@ -79,7 +79,7 @@ def test_texts_that_name_no_samples(text: str) -> None:
 def test_no_text_is_a_bug(text: str) -> None:
     for given_text in (text, f"a.npz:{text}", f"a.npz[{text}]"):
         with suppress(SamplesError):
-            parse_source(given_text)
+            assert parse_source(given_text).text == given_text
 
 
 # -- choosing an array ------------------------------------------------------------------------
